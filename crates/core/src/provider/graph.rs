@@ -1,0 +1,195 @@
+//! Judging Graph's change notifications: who vouches for an item, and where it goes.
+//!
+//! Each item is judged alone; a bad one never sinks the rest. A tracked subscription vouches by its own `clientState`
+//! and nothing else; the integration's webhook secrets vouch for ids that Waypost doesn't track; an unknown id may also
+//! carry the state of a create that is still in flight. Whatever is refused, Graph is told nothing.
+
+mod notification;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+use waypost_crypto::token::{LookupHash, Purpose};
+
+pub use notification::{Collection, Fault, Item, ItemKind};
+
+use super::{Answer, Draft, Facts, Judgement};
+use crate::canonical;
+use crate::connection::ConnectionRef;
+use crate::event::ItemFacts;
+use crate::id::{ConnectionKey, TenantId};
+use crate::rejection::{Reason, Rejection};
+use crate::subscription::Tracked;
+
+/// Which event an item belongs to: one per connection, or per tenant where there is none yet.
+type DraftKey = (Option<ConnectionKey>, Option<TenantId>, bool);
+
+/// Judges a collection.
+#[must_use]
+pub fn judge(collection: &Collection<'_>, facts: Facts<'_>) -> Judgement {
+    let mut drafts: BTreeMap<DraftKey, Building> = BTreeMap::new();
+    let mut rejections = Vec::new();
+    let mut vouchable = !facts.integration.secrets.is_empty();
+    for found in &collection.items {
+        let item = match found {
+            Ok(item) => item,
+            Err(raw) => {
+                rejections.push(Rejection { reason: Reason::MalformedItem, sample: notification::sample_of_raw(raw) });
+                continue;
+            }
+        };
+        let voucher = vouch(item, facts);
+        vouchable |= !matches!(voucher, Err(Reason::SecretNotConfigured));
+        match voucher.and_then(|voucher| route(item, voucher, facts)) {
+            Ok(destination) => destination.add(item, facts, &mut drafts, &mut rejections),
+            Err(reason) => rejections.push(Rejection { reason, sample: item.sample() }),
+        }
+    }
+    if !vouchable {
+        return Judgement::refused(Answer::SecretNotConfigured, rejections);
+    }
+    let proof = collection.validation_tokens.map(|tokens| Bytes::copy_from_slice(tokens.as_bytes()));
+    let drafts = drafts.into_values().map(|building| building.finish(proof.as_ref())).collect();
+    Judgement { answer: Answer::Accepted, drafts, rejections }
+}
+
+/// What vouches for an item.
+#[derive(Clone, Copy)]
+enum Voucher<'a> {
+    /// A subscription that Waypost tracks, or is about to.
+    Tracked(&'a Tracked),
+    /// The integration's webhook secret.
+    Secret,
+}
+
+fn vouch<'a>(item: &Item<'_>, facts: Facts<'a>) -> Result<Voucher<'a>, Reason> {
+    let state = item.client_state.as_deref().map(|state| facts.hash_key.hash(Purpose::ClientState, state.as_bytes()));
+    let equals = |wanted: &LookupHash| state.as_ref().is_some_and(|state| state == wanted);
+    if let Some(tracked) = item.subscription.and_then(|id| facts.routes.subscriptions.get(&id)) {
+        return if equals(&tracked.state) { Ok(Voucher::Tracked(tracked)) } else { Err(Reason::ClientStateMismatch) };
+    }
+    if let Some(pending) = facts.integration.pending.iter().find(|pending| equals(&pending.state)) {
+        return Ok(Voucher::Tracked(pending));
+    }
+    if facts.integration.secrets.is_empty() {
+        return Err(Reason::SecretNotConfigured);
+    }
+    if facts.integration.secrets.iter().any(|secret| equals(&secret.hash)) {
+        Ok(Voucher::Secret)
+    } else {
+        Err(Reason::ClientStateMismatch)
+    }
+}
+
+struct Destination<'a> {
+    connections: &'a [ConnectionRef],
+    tenant: Option<TenantId>,
+    forwarded: bool,
+    /// What stands for the subscription in item keys: stays the same when it is made anew.
+    identity: Option<Uuid>,
+}
+
+fn route<'a>(item: &Item<'_>, voucher: Voucher<'a>, facts: Facts<'a>) -> Result<Destination<'a>, Reason> {
+    match voucher {
+        Voucher::Tracked(tracked) => {
+            if item.tenant.is_some_and(|tenant| tenant != tracked.tenant) {
+                return Err(Reason::TenantMismatch);
+            }
+            let forwarded = !matches!(item.kind, ItemKind::Lifecycle(_));
+            let identity = Some(tracked.id.uuid());
+            Ok(Destination { connections: &tracked.connections, tenant: Some(tracked.tenant), forwarded, identity })
+        }
+        Voucher::Secret => {
+            let connections = item.tenant.and_then(|tenant| facts.routes.tenants.get(&tenant));
+            let connections = connections.map(Vec::as_slice).unwrap_or_default();
+            Ok(Destination { connections, tenant: item.tenant, forwarded: true, identity: item.subscription })
+        }
+    }
+}
+
+impl Destination<'_> {
+    fn add(
+        &self,
+        item: &Item<'_>,
+        facts: Facts<'_>,
+        drafts: &mut BTreeMap<DraftKey, Building>,
+        rejections: &mut Vec<Rejection>,
+    ) {
+        let dropped: &[&str] = if facts.integration.forward_client_state { &[] } else { &["clientState"] };
+        let mut bytes = Vec::with_capacity(item.raw.len());
+        if canonical::canonical_object_without(item.raw.as_bytes(), dropped, &mut bytes).is_err() {
+            rejections.push(Rejection { reason: Reason::MalformedItem, sample: item.sample() });
+            return;
+        }
+        let entry = Entry { item, bytes: &bytes, key: item.key(self.identity) };
+        if self.connections.is_empty() {
+            let draft = drafts.entry((None, self.tenant, self.forwarded));
+            draft.or_insert_with(|| Building::new(None, self.tenant, self.forwarded)).push(&entry);
+        }
+        for connection in self.connections {
+            let draft = drafts.entry((Some(connection.key), None, self.forwarded));
+            draft.or_insert_with(|| Building::new(Some(connection), self.tenant, self.forwarded)).push(&entry);
+        }
+    }
+}
+
+struct Entry<'a> {
+    item: &'a Item<'a>,
+    bytes: &'a [u8],
+    key: String,
+}
+
+/// A draft while its items are gathered.
+struct Building(Draft);
+
+impl Building {
+    fn new(connection: Option<&ConnectionRef>, tenant: Option<TenantId>, forwarded: bool) -> Self {
+        Self(Draft {
+            connection: connection.cloned(),
+            tenant,
+            subscriptions: Vec::new(),
+            items: Vec::new(),
+            item_keys: String::new(),
+            payload: b"{\"value\":[".to_vec(),
+            rich: false,
+            proof: None,
+            forwarded,
+        })
+    }
+
+    fn push(&mut self, entry: &Entry<'_>) {
+        let draft = &mut self.0;
+        if !draft.items.is_empty() {
+            draft.payload.push(b',');
+            draft.item_keys.push(',');
+        }
+        draft.payload.extend_from_slice(entry.bytes);
+        draft.item_keys.push_str(&entry.key);
+        draft.rich |= entry.item.rich;
+        draft.items.push(ItemFacts {
+            change_type: match &entry.item.kind {
+                ItemKind::Change(change) => change.as_deref().map(Into::into),
+                ItemKind::Lifecycle(_) => None,
+            },
+            resource: entry.item.resource.as_deref().map(Into::into),
+        });
+        if let Some(id) = entry.item.subscription
+            && !draft.subscriptions.contains(&id)
+        {
+            draft.subscriptions.push(id);
+        }
+    }
+
+    fn finish(self, proof: Option<&Bytes>) -> Draft {
+        let mut draft = self.0;
+        draft.payload.extend_from_slice(b"]}");
+        if draft.rich {
+            draft.proof = proof.cloned();
+        }
+        draft
+    }
+}
+
+#[cfg(test)]
+mod tests;

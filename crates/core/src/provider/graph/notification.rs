@@ -1,0 +1,269 @@
+//! Reading a `changeNotificationCollection` (Microsoft Graph, "changeNotification resource type").
+//!
+//! Lenient in what may be added, strict in what is relied upon: each item keeps its raw text, so that what goes out is
+//! what came in, and an item that can't be read is told apart from a body that can't. Of duplicate keys the last counts,
+//! as in JavaScript.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::id::TenantId;
+use crate::provider::{Answer, Judgement, Wants};
+use crate::rejection::{Reason, Rejection};
+
+/// A body that could be read.
+#[derive(Debug)]
+pub struct Collection<'a> {
+    /// Each item, or the raw text of one that can't be read.
+    pub items: Vec<Result<Item<'a>, &'a str>>,
+    /// The raw `validationTokens`, when there are any.
+    pub validation_tokens: Option<&'a str>,
+}
+
+/// What an item tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemKind<'a> {
+    /// A change; the type as Graph wrote it.
+    Change(Option<Cow<'a, str>>),
+    /// An event in the life of the subscription itself.
+    Lifecycle(Cow<'a, str>),
+}
+
+/// One notification.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// Its text as it came.
+    pub raw: &'a str,
+    /// The notification's own id; not all resources send one.
+    pub id: Option<Cow<'a, str>>,
+    /// The subscription, when it is named by a GUID.
+    pub subscription: Option<Uuid>,
+    /// What proves where it comes from.
+    pub client_state: Option<Cow<'a, str>>,
+    /// The tenant, when it is named by a GUID.
+    pub tenant: Option<TenantId>,
+    /// What it tells of.
+    pub kind: ItemKind<'a>,
+    /// The resource path.
+    pub resource: Option<Cow<'a, str>>,
+    /// The raw `resourceData`.
+    pub resource_data: Option<&'a str>,
+    /// Whether it holds `encryptedContent`.
+    pub rich: bool,
+}
+
+/// Why a body can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It isn't JSON; the text says where.
+    NotJson(String),
+    /// It is JSON, but not an object with a `value` array.
+    NotACollection(&'static str),
+}
+
+impl Fault {
+    /// The refusal of the whole request.
+    #[must_use]
+    pub fn into_judgement(self) -> Judgement {
+        let (answer, reason) = match self {
+            Self::NotJson(message) => (Answer::InvalidJson(message), Reason::InvalidJson),
+            Self::NotACollection(message) => (Answer::InvalidPayload(message), Reason::InvalidPayload),
+        };
+        Judgement::refused(answer, vec![Rejection { reason, sample: Map::new() }])
+    }
+}
+
+impl<'a> Collection<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Fault`] when it isn't JSON or not a collection.
+    pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(body).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let whole: &RawValue = serde_json::from_str(text).map_err(|error| Fault::NotJson(error.to_string()))?;
+        if !whole.get().starts_with('{') {
+            return Err(Fault::NotACollection("the body must be an object with a `value` array"));
+        }
+        let frame: Frame<'a> = serde_json::from_str(whole.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let value = frame.value.filter(|value| value.get().starts_with('['));
+        let value = value.ok_or(Fault::NotACollection("`value` must be an array"))?;
+        let raws: Vec<&'a RawValue> = serde_json::from_str(value.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let items = raws.into_iter().map(|raw| Item::read(raw.get()).ok_or(raw.get())).collect();
+        let validation_tokens = frame.validation_tokens.map(RawValue::get).filter(|raw| raw.starts_with('['));
+        Ok(Self { items, validation_tokens })
+    }
+
+    /// What must be looked up.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let items = || self.items.iter().filter_map(|item| item.as_ref().ok());
+        Wants {
+            subscriptions: items().filter_map(|item| item.subscription).collect(),
+            tenants: items().filter_map(|item| item.tenant).collect(),
+            connections: Vec::new(),
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    /// Reads an item; `None` when it isn't an object or a field that counts has the wrong type.
+    fn read(raw: &'a str) -> Option<Self> {
+        let fields: Fields<'a> = serde_json::from_str(raw).ok()?;
+        let lifecycle = text(fields.lifecycle_event)?;
+        Some(Self {
+            raw,
+            id: text(fields.id)?,
+            subscription: text(fields.subscription_id)?.and_then(|id| Uuid::try_parse(&id).ok()),
+            client_state: text(fields.client_state)?,
+            tenant: text(fields.tenant_id)?.and_then(|tenant| tenant.parse().ok()),
+            kind: match lifecycle {
+                Some(event) => ItemKind::Lifecycle(event),
+                None => ItemKind::Change(text(fields.change_type)?),
+            },
+            resource: text(fields.resource)?,
+            resource_data: fields.resource_data.map(RawValue::get).filter(|raw| *raw != "null"),
+            rich: fields.encrypted_content.is_some_and(|raw| raw.get() != "null"),
+        })
+    }
+
+    /// A key that is the same for a repeat of this item by Graph: its subscription and its own id, or what the item
+    /// says when it has none. `identity` stands for the subscription.
+    #[must_use]
+    pub fn key(&self, identity: Option<Uuid>) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |part: Option<&str>| {
+            let part = part.unwrap_or_default();
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part.as_bytes());
+        };
+        add(identity.map(|id| id.to_string()).as_deref());
+        match &self.id {
+            Some(id) => add(Some(id.as_ref())),
+            None => {
+                let (kind, name) = match &self.kind {
+                    ItemKind::Change(change) => ("change", change.as_deref()),
+                    ItemKind::Lifecycle(event) => ("lifecycle", Some(event.as_ref())),
+                };
+                add(Some(kind));
+                add(name);
+                add(self.resource.as_deref());
+                add(self.resource_data);
+            }
+        }
+        URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
+    }
+
+    /// What may be shown of the item when it is refused: neither state nor content.
+    #[must_use]
+    pub fn sample(&self) -> Map<String, Value> {
+        let kind = match &self.kind {
+            ItemKind::Change(change) => ("changeType", change.as_deref()),
+            ItemKind::Lifecycle(event) => ("lifecycleEvent", Some(event.as_ref())),
+        };
+        let subscription = self.subscription.map(|id| id.to_string());
+        let tenant = self.tenant.map(|id| id.to_string());
+        [("subscriptionId", subscription.as_deref()), ("tenantId", tenant.as_deref()), ("resource", self.resource.as_deref()), kind]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(shortened(value?)))))
+            .collect()
+    }
+}
+
+/// What may be shown of an item that can't be read: its JSON type.
+#[must_use]
+pub(super) fn sample_of_raw(raw: &str) -> Map<String, Value> {
+    let kind = match raw.as_bytes().first() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        _ => "number",
+    };
+    [("type".to_owned(), Value::from(kind))].into_iter().collect()
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+/// A string or nothing; `None` outside when it is something else.
+fn text(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Some(None),
+        Some(raw) => serde_json::from_str::<Text<'_>>(raw).ok().map(|text| Some(text.0)),
+    }
+}
+
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(value)))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(value.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Strings)
+    }
+}
+
+/// Reads the named members of an object as raw text, the last of duplicates, and passes over the rest.
+macro_rules! raw_members {
+    ($name:ident { $($field:ident = $($key:literal)|+),+ $(,)? }) => {
+        #[derive(Default)]
+        struct $name<'a> { $($field: Option<&'a RawValue>),+ }
+
+        impl<'de> Deserialize<'de> for $name<'de> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Members;
+                impl<'de> Visitor<'de> for Members {
+                    type Value = $name<'de>;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name<'de>, A::Error> {
+                        let mut found = $name::default();
+                        while let Some(Text(key)) = map.next_key()? {
+                            match key.as_ref() {
+                                $($($key)|+ => found.$field = Some(map.next_value()?),)+
+                                _ => { map.next_value::<IgnoredAny>()?; }
+                            }
+                        }
+                        Ok(found)
+                    }
+                }
+                deserializer.deserialize_map(Members)
+            }
+        }
+    };
+}
+
+raw_members!(Frame { value = "value", validation_tokens = "validationTokens" });
+raw_members!(Fields {
+    id = "id",
+    subscription_id = "subscriptionId",
+    client_state = "clientState",
+    tenant_id = "tenantId",
+    change_type = "changeType",
+    lifecycle_event = "lifecycleEvent",
+    resource = "resource",
+    resource_data = "resourceData",
+    encrypted_content = "encryptedContent" | "EncryptedContent",
+});
