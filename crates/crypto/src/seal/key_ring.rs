@@ -80,6 +80,13 @@ pub(super) struct Key {
 }
 
 impl KeyRing {
+    /// The text of a ring with one fresh key, for installations that set themselves up.
+    #[must_use]
+    pub fn generate_text(id: &str) -> SecretString {
+        let key = crate::primitive::random::<KEY_LEN>();
+        SecretString::from(format!("{id}:{}", STANDARD.encode(key.as_slice())))
+    }
+
     /// Reads the list `id:base64(32 bytes),id2:…`. Space around an entry does not matter.
     ///
     /// # Errors
