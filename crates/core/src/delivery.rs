@@ -45,6 +45,10 @@ impl DeliveryStatus {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Pending, Self::Sending, Self::Held, Self::Delivered, Self::Dead, Self::Discarded];
 
+    /// All of them, the worst first: the worst one of an event's deliveries is the event's status.
+    pub const WORST_FIRST: [Self; 6] =
+        [Self::Dead, Self::Held, Self::Pending, Self::Sending, Self::Discarded, Self::Delivered];
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

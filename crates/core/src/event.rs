@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::canonical;
 use crate::connection::ConnectionId;
+use crate::delivery::DeliveryStatus;
 use crate::id::{EnvironmentId, EventId, IntegrationId, TenantId};
 use crate::integration::UniqueKey;
 use crate::provider::Provider;
@@ -197,6 +198,38 @@ impl EventStatus {
         Self::Quarantined,
     ];
 
+    /// The status of an event that was routed so and whose worst delivery stands so.
+    #[must_use]
+    pub const fn of(routing: Routing, worst: Option<DeliveryStatus>) -> Self {
+        match (worst, routing) {
+            (Some(DeliveryStatus::Dead), _) => Self::Dead,
+            (Some(DeliveryStatus::Held), _) => Self::Held,
+            (Some(DeliveryStatus::Pending), _) => Self::Pending,
+            (Some(DeliveryStatus::Sending), _) => Self::Sending,
+            (Some(DeliveryStatus::Discarded), _) => Self::Discarded,
+            (Some(DeliveryStatus::Delivered), _) => Self::Delivered,
+            (None, Routing::Unmatched) => Self::Unmatched,
+            (None, Routing::Quarantined) => Self::Quarantined,
+            (None, Routing::Unrouted | Routing::Routed) => Self::Unrouted,
+        }
+    }
+
+    /// The delivery status that it is taken from, or the routing where there are no deliveries.
+    #[must_use]
+    pub const fn source(self) -> Result<DeliveryStatus, Routing> {
+        match self {
+            Self::Pending => Ok(DeliveryStatus::Pending),
+            Self::Sending => Ok(DeliveryStatus::Sending),
+            Self::Held => Ok(DeliveryStatus::Held),
+            Self::Delivered => Ok(DeliveryStatus::Delivered),
+            Self::Dead => Ok(DeliveryStatus::Dead),
+            Self::Discarded => Ok(DeliveryStatus::Discarded),
+            Self::Unmatched => Err(Routing::Unmatched),
+            Self::Unrouted => Err(Routing::Unrouted),
+            Self::Quarantined => Err(Routing::Quarantined),
+        }
+    }
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -293,6 +326,17 @@ mod tests {
     fn every_kind_reads_back_from_its_number() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_code(kind.code()), Some(*kind));
+        }
+    }
+
+    #[test]
+    fn a_status_comes_from_what_it_says_it_comes_from() {
+        for status in EventStatus::ALL {
+            let back = match status.source() {
+                Ok(worst) => EventStatus::of(Routing::Routed, Some(worst)),
+                Err(routing) => EventStatus::of(routing, None),
+            };
+            assert_eq!(back, status);
         }
     }
 

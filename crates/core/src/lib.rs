@@ -18,6 +18,7 @@ pub mod id;
 pub mod integration;
 pub mod notice;
 pub mod page;
+pub mod payload;
 pub mod provider;
 pub mod rejection;
 pub mod retry;

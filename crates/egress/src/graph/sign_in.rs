@@ -107,7 +107,8 @@ fn tenant_of(document: &[u8]) -> Option<TenantId> {
     let found: Configuration = serde_json::from_slice(document).ok()?;
     [found.issuer, found.token_endpoint].into_iter().flatten().find_map(|text| {
         let url = Url::parse(&text).ok()?;
-        url.path_segments()?.next()?.parse().ok()
+        // Behind a path of the sign-in host's own, if it has one.
+        url.path_segments()?.find_map(|segment| segment.parse().ok())
     })
 }
 

@@ -1,0 +1,176 @@
+//! Appending what was accepted: one statement and one commit for a whole batch.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+use waypost_core::delivery::{NewDelivery, Start};
+use waypost_core::event::NewEvent;
+use waypost_core::id::{ConnectionKey, IntegrationId, TenantId};
+
+use crate::{Store, StoreError};
+
+/// What a batch of accepted requests adds.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<NewEvent>,
+    /// Their deliveries.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+impl Store {
+    /// Stores a batch: events, what is unmatched, and deliveries, in one statement and one commit. When it returns, all
+    /// of it is on disk; when it fails, none of it is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn append_across_environments(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.events.is_empty() {
+            return Ok(());
+        }
+        self.append_on(self.workers(), batch).await
+    }
+
+    /// Stores a batch as part of what `executor` is about: the notices of a change commit with the change.
+    pub(crate) async fn append_on<'e>(&self, executor: impl PgExecutor<'e>, batch: &Batch) -> Result<(), StoreError> {
+        let events = EventColumns::of(self, &batch.events);
+        let deliveries = DeliveryColumns::of(&batch.deliveries);
+        sqlx::query!(
+            r#"
+            -- append
+            WITH stored AS (
+                INSERT INTO events (id, environment_id, integration_id, connection, tenant_id, subscriptions, kind,
+                                    routing, rich, items, received_at, item_keys, body, proof)
+                SELECT id, environment_id, integration_id, connection, tenant_id, subscriptions::uuid[], kind,
+                       routing, rich, items, received_at, item_keys, body, proof
+                FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::uuid[], $6::text[], $7::smallint[],
+                            $8::smallint[], $9::boolean[], $10::integer[], $11::timestamptz[], $12::text[],
+                            $13::bytea[], $14::bytea[])
+                  AS e (id, environment_id, integration_id, connection, tenant_id, subscriptions, kind, routing, rich,
+                        items, received_at, item_keys, body, proof)
+            ), waiting AS (
+                INSERT INTO unmatched (event_id, environment_id, integration_id, tenant_id)
+                SELECT id, environment_id, integration_id, tenant_id
+                FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $5::uuid[], $8::smallint[])
+                  AS e (id, environment_id, integration_id, tenant_id, routing)
+                WHERE routing = 2
+            )
+            INSERT INTO deliveries (id, event_id, environment_id, endpoint_id, due_at, give_up_at, held_at, lease_token,
+                                    lease_until)
+            SELECT * FROM unnest($15::uuid[], $16::uuid[], $17::uuid[], $18::uuid[], $19::timestamptz[],
+                                 $20::timestamptz[], $21::timestamptz[], $22::uuid[], $23::timestamptz[])
+            "#,
+            &events.id,
+            &events.environment,
+            &events.integration as &[Option<Uuid>],
+            &events.connection as &[Option<i64>],
+            &events.tenant as &[Option<Uuid>],
+            &events.subscriptions,
+            &events.kind,
+            &events.routing,
+            &events.rich,
+            &events.items,
+            &events.received_at,
+            &events.item_keys,
+            &events.body,
+            &events.proof as &[Option<Vec<u8>>],
+            &deliveries.id,
+            &deliveries.event,
+            &deliveries.environment,
+            &deliveries.endpoint,
+            &deliveries.due_at,
+            &deliveries.give_up_at,
+            &deliveries.held_at as &[Option<DateTime<Utc>>],
+            &deliveries.lease_token as &[Option<Uuid>],
+            &deliveries.lease_until as &[Option<DateTime<Utc>>],
+        )
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct EventColumns {
+    id: Vec<Uuid>,
+    environment: Vec<Uuid>,
+    integration: Vec<Option<Uuid>>,
+    connection: Vec<Option<i64>>,
+    tenant: Vec<Option<Uuid>>,
+    subscriptions: Vec<String>,
+    kind: Vec<i16>,
+    routing: Vec<i16>,
+    rich: Vec<bool>,
+    items: Vec<i32>,
+    received_at: Vec<DateTime<Utc>>,
+    item_keys: Vec<String>,
+    body: Vec<Vec<u8>>,
+    proof: Vec<Option<Vec<u8>>>,
+}
+
+impl EventColumns {
+    fn of(store: &Store, events: &[NewEvent]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            let row = *event.id.uuid().as_bytes();
+            columns.id.push(event.id.uuid());
+            columns.environment.push(event.environment.uuid());
+            columns.integration.push(event.integration.map(IntegrationId::uuid));
+            columns.connection.push(event.connection.map(ConnectionKey::number));
+            columns.tenant.push(event.tenant.map(TenantId::uuid));
+            columns.subscriptions.push(array_literal(&event.subscriptions));
+            columns.kind.push(event.kind.code());
+            columns.routing.push(event.routing.code());
+            columns.rich.push(event.rich);
+            columns.items.push(i32::try_from(event.items).unwrap_or(i32::MAX));
+            columns.received_at.push(event.received_at);
+            columns.item_keys.push(event.item_keys.clone());
+            columns.body.push(store.seal("events", "body", &row, &event.body));
+            columns.proof.push(event.proof.as_ref().map(|proof| store.seal("events", "proof", &row, proof)));
+        }
+        columns
+    }
+}
+
+/// An array of ids as PostgreSQL writes it: arrays of arrays can't be bound, their inner lengths differ.
+fn array_literal(ids: &[Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
+
+#[derive(Default)]
+struct DeliveryColumns {
+    id: Vec<Uuid>,
+    event: Vec<Uuid>,
+    environment: Vec<Uuid>,
+    endpoint: Vec<Uuid>,
+    due_at: Vec<DateTime<Utc>>,
+    give_up_at: Vec<DateTime<Utc>>,
+    held_at: Vec<Option<DateTime<Utc>>>,
+    lease_token: Vec<Option<Uuid>>,
+    lease_until: Vec<Option<DateTime<Utc>>>,
+}
+
+impl DeliveryColumns {
+    fn of(deliveries: &[NewDelivery]) -> Self {
+        let mut columns = Self::default();
+        for delivery in deliveries {
+            let made_at = delivery.id.made_at();
+            let (due_at, held_at, lease) = match delivery.start {
+                Start::Leased(lease) => (made_at, None, Some(lease)),
+                Start::Due(due_at) => (due_at, None, None),
+                Start::Held => (made_at, Some(made_at), None),
+            };
+            columns.id.push(delivery.id.uuid());
+            columns.event.push(delivery.event.uuid());
+            columns.environment.push(delivery.environment.uuid());
+            columns.endpoint.push(delivery.endpoint.uuid());
+            columns.due_at.push(due_at);
+            columns.give_up_at.push(delivery.give_up_at);
+            columns.held_at.push(held_at);
+            columns.lease_token.push(lease.map(|lease| lease.token));
+            columns.lease_until.push(lease.map(|lease| lease.until));
+        }
+        columns
+    }
+}

@@ -1,0 +1,327 @@
+//! Endpoints as people see and change them.
+//!
+//! `primary` and `secondary` are rows from the start; without a URL they are no endpoint to anybody. An override belongs
+//! to its connection and signs with the secret of `primary`. Moving what is on its way to an endpoint is the business of
+//! [`crate::holding`]: here its own row is changed first, then that is called.
+
+mod row;
+mod secret;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use waypost_core::endpoint::{DisabledReason, Endpoint, EndpointKind, EndpointStatus, EndpointUrl};
+use waypost_core::filter::Filter;
+use waypost_core::id::EndpointId;
+use waypost_core::page::{Listed, Page};
+use zeroize::Zeroizing;
+
+pub(crate) use row::EndpointRow;
+pub use secret::{Rotated, Rotation};
+
+use crate::audit::Change;
+use crate::{StoreError, TenantStore};
+
+/// An endpoint that is about to be made.
+#[derive(Debug)]
+pub struct NewEndpoint {
+    /// Where to.
+    pub url: EndpointUrl,
+    /// What people write about it.
+    pub description: String,
+    /// Headers to add: names and values.
+    pub headers: Vec<(String, SecretString)>,
+    /// What it wants.
+    pub filter: Filter,
+}
+
+/// What of an endpoint is changed; `None` leaves a part as it is.
+#[derive(Debug, Default)]
+pub struct EndpointChanges {
+    /// Where to.
+    pub url: Option<EndpointUrl>,
+    /// What people write about it.
+    pub description: Option<String>,
+    /// Headers to add, in place of those before.
+    pub headers: Option<Vec<(String, SecretString)>>,
+    /// What it wants.
+    pub filter: Option<Filter>,
+}
+
+/// What becomes of a URL that may be absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UrlChange {
+    /// It is this one now.
+    Set(EndpointUrl),
+    /// There is none any more.
+    Clear,
+}
+
+impl UrlChange {
+    /// The new URL, if there is one.
+    pub(crate) const fn url(&self) -> Option<&EndpointUrl> {
+        match self {
+            Self::Set(url) => Some(url),
+            Self::Clear => None,
+        }
+    }
+}
+
+/// What becomes of deliveries that were held when their endpoint is enabled again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// They go out.
+    Deliver,
+    /// They end.
+    Discard,
+}
+
+impl TenantStore {
+    /// Endpoints with a URL, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails, or a row can't be right.
+    pub async fn list_endpoints(&self, page: &Page<EndpointId>) -> Result<Listed<Endpoint, EndpointId>, StoreError> {
+        let mut tx = self.begin().await?;
+        let rows = EndpointRow::page(&mut tx, self.environment, page).await?;
+        tx.commit().await?;
+        let endpoints = rows.into_iter().map(EndpointRow::into_endpoint).collect::<Result<Vec<_>, _>>()?;
+        Ok(Listed::cut(endpoints, page.limit, |endpoint| endpoint.id))
+    }
+
+    /// One endpoint; `None` when there is none of that id, or it has no URL.
+    ///
+    /// # Errors
+    /// When the store fails, or the row can't be right.
+    pub async fn find_endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = EndpointRow::find(&mut tx, self.environment, id).await?;
+        tx.commit().await?;
+        row.map(EndpointRow::into_endpoint).transpose()
+    }
+
+    /// Makes an endpoint, with a new signing secret.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn create_endpoint(&self, new: NewEndpoint) -> Result<Endpoint, StoreError> {
+        let now = self.store.clock().now();
+        let id = EndpointId::at(now);
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "INSERT INTO endpoints (id, environment_id, kind, url, description, headers, header_names, filter,
+                                    created_at, updated_at)
+             VALUES ($1, $2, 'custom', $3, $4, $5, $6, $7, $8, $8)",
+            id.uuid(),
+            self.environment.uuid(),
+            new.url.as_str(),
+            new.description,
+            self.sealed_headers(id, &new.headers),
+            &header_names(&new.headers),
+            filter_value(&new.filter),
+            now,
+        )
+        .execute(&mut *tx)
+        .await?;
+        self.insert_secret(&mut tx, id).await?;
+        let detail = json!({
+            "url": new.url.as_str(),
+            "description": new.description,
+            "headers": header_names(&new.headers),
+            "filter": new.filter.spec(),
+        });
+        self.record(&mut tx, Change { action: "endpoint.create", object: &id.to_string(), detail }).await?;
+        let made = self.existing(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Changes an endpoint; `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// When the store fails, or the row can't be right.
+    pub async fn update_endpoint(&self, id: EndpointId, changes: EndpointChanges) -> Result<Option<Endpoint>, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
+        self.write_changes(&mut tx, id, &changes).await?;
+        if let (Some(connection), Some(url)) = (row.connection, &changes.url) {
+            self.write_override(&mut tx, connection, Some(url.as_str())).await?;
+        }
+        let mut detail = serde_json::Map::new();
+        let mut note = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                detail.insert(name.to_owned(), value);
+            }
+        };
+        note("url", changes.url.as_ref().map(|url| json!(url.as_str())));
+        note("description", changes.description.as_ref().map(|text| json!(text)));
+        note("headers", changes.headers.as_ref().map(|headers| json!(header_names(headers))));
+        note("filter", changes.filter.as_ref().map(|filter| json!(filter.spec())));
+        let detail = Value::Object(detail);
+        self.record(&mut tx, Change { action: "endpoint.update", object: &id.to_string(), detail }).await?;
+        let endpoint = self.existing(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(Some(endpoint))
+    }
+
+    async fn write_changes(&self, tx: &mut PgConnection, id: EndpointId, changes: &EndpointChanges) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE endpoints SET
+                 url = coalesce($3, url), description = coalesce($4, description), filter = coalesce($5, filter),
+                 headers = CASE WHEN $6 THEN $7 ELSE headers END,
+                 header_names = CASE WHEN $6 THEN $8 ELSE header_names END,
+                 updated_at = $9
+             WHERE environment_id = $1 AND id = $2",
+            self.environment.uuid(),
+            id.uuid(),
+            changes.url.as_ref().map(EndpointUrl::as_str),
+            changes.description,
+            changes.filter.as_ref().map(filter_value),
+            changes.headers.is_some(),
+            changes.headers.as_ref().and_then(|headers| self.sealed_headers(id, headers)),
+            &changes.headers.as_ref().map(|headers| header_names(headers)).unwrap_or_default(),
+            self.store.clock().now(),
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Deletes an endpoint and ends what is on its way to it. Of `primary` and `secondary` the URL goes, of an override
+    /// the connection's wish as well. False when there is none of that id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_endpoint(&self, id: EndpointId) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(false) };
+        match row.kind()? {
+            EndpointKind::Primary | EndpointKind::Secondary => self.clear_url(&mut tx, id).await?,
+            EndpointKind::Override | EndpointKind::Custom => self.delete_row(&mut tx, id).await?,
+        }
+        if let Some(connection) = row.connection {
+            self.write_override(&mut tx, connection, None).await?;
+        }
+        let detail = json!({ "kind": row.kind()?.as_str(), "url": row.url });
+        self.record(&mut tx, Change { action: "endpoint.delete", object: &id.to_string(), detail }).await?;
+        tx.commit().await?;
+        self.discard_deliveries(id).await?;
+        Ok(true)
+    }
+
+    /// Takes the URL of `primary` or `secondary` away; whatever had disabled it goes with it.
+    pub(crate) async fn clear_url(&self, tx: &mut PgConnection, id: EndpointId) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE endpoints SET url = NULL, status = 'enabled', disabled_reason = NULL, disabled_at = NULL, updated_at = $3
+             WHERE environment_id = $1 AND id = $2",
+            self.environment.uuid(),
+            id.uuid(),
+            self.store.clock().now(),
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_row(&self, tx: &mut PgConnection, id: EndpointId) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM endpoints WHERE environment_id = $1 AND id = $2", self.environment.uuid(), id.uuid())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a connection's `webhook_url_override` true to the endpoint that stands for it.
+    async fn write_override(&self, tx: &mut PgConnection, connection: i64, url: Option<&str>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE connections SET webhook_url_override = $3, updated_at = $4 WHERE environment_id = $1 AND id = $2",
+            self.environment.uuid(),
+            connection,
+            url,
+            self.store.clock().now(),
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Disables an endpoint by hand: from then on its deliveries are held. `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// When the store fails, or the row can't be right.
+    pub async fn disable_endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
+        if row.status()? == EndpointStatus::Enabled {
+            sqlx::query!(
+                "UPDATE endpoints SET status = 'disabled', disabled_reason = $3, disabled_at = $4, updated_at = $4
+                 WHERE environment_id = $1 AND id = $2",
+                self.environment.uuid(),
+                id.uuid(),
+                DisabledReason::Manual.as_str(),
+                self.store.clock().now(),
+            )
+            .execute(&mut *tx)
+            .await?;
+            let change = Change { action: "endpoint.disable", object: &id.to_string(), detail: json!({}) };
+            self.record(&mut tx, change).await?;
+        }
+        let disabled = self.existing(&mut tx, id).await?;
+        tx.commit().await?;
+        self.hold_deliveries(id).await?;
+        Ok(Some(disabled))
+    }
+
+    /// Enables an endpoint again. `None` when there is none of that id; one that is enabled stays as it is.
+    ///
+    /// # Errors
+    /// When the store fails, or the row can't be right.
+    pub async fn enable_endpoint(&self, id: EndpointId, held: Held) -> Result<Option<Endpoint>, StoreError> {
+        match self.find_endpoint(id).await? {
+            Some(endpoint) if endpoint.status == EndpointStatus::Enabled => return Ok(Some(endpoint)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+        // While it is disabled still: once enabled, what is held goes out.
+        if held == Held::Discard {
+            self.discard_deliveries(id).await?;
+        }
+        let mut tx = self.begin().await?;
+        let Some(_) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
+        sqlx::query!(
+            "UPDATE endpoints SET status = 'enabled', disabled_reason = NULL, disabled_at = NULL, updated_at = $3
+             WHERE environment_id = $1 AND id = $2",
+            self.environment.uuid(),
+            id.uuid(),
+            self.store.clock().now(),
+        )
+        .execute(&mut *tx)
+        .await?;
+        let word = if held == Held::Deliver { "deliver" } else { "discard" };
+        let detail = json!({ "held": word });
+        self.record(&mut tx, Change { action: "endpoint.enable", object: &id.to_string(), detail }).await?;
+        let enabled = self.existing(&mut tx, id).await?;
+        tx.commit().await?;
+        self.release_deliveries(id).await?;
+        Ok(Some(enabled))
+    }
+
+    /// The endpoint of a row that this transaction has written.
+    async fn existing(&self, tx: &mut PgConnection, id: EndpointId) -> Result<Endpoint, StoreError> {
+        let row = EndpointRow::find(tx, self.environment, id).await?;
+        row.ok_or_else(|| StoreError::inconsistent("endpoints", "id", id))?.into_endpoint()
+    }
+
+    fn sealed_headers(&self, id: EndpointId, headers: &[(String, SecretString)]) -> Option<Vec<u8>> {
+        let pairs: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        let text = Zeroizing::new(json!(pairs).to_string());
+        (!pairs.is_empty()).then(|| self.store.seal("endpoints", "headers", id.uuid().as_bytes(), text.as_bytes()))
+    }
+}
+
+fn header_names(headers: &[(String, SecretString)]) -> Vec<String> {
+    headers.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn filter_value(filter: &Filter) -> Value {
+    json!(filter.spec())
+}

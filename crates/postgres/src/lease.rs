@@ -1,0 +1,343 @@
+//! Leasing due deliveries and settling them: the hot table's two ends.
+//!
+//! A lease is a row's token and its end; no transaction outlives a statement. Whoever settles shows the token: when the
+//! row has passed to another meanwhile, the settlement changes nothing and only its attempt is kept, marked as such.
+//! Crosses environments: for workers only.
+
+mod settle;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+use waypost_core::delivery::{Lease, Leased, Message, Progress, Target};
+use waypost_core::endpoint::EndpointStatus;
+use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId, EventId};
+
+pub use settle::Settled;
+
+use crate::target;
+use crate::{Store, StoreError};
+
+/// How many endpoints with due work one claim looks at.
+const ENDPOINTS_A_CLAIM: i64 = 256;
+
+/// What a claim may take.
+#[derive(Debug)]
+pub struct ClaimLimits<'a> {
+    /// Deliveries in all.
+    pub total: u32,
+    /// Deliveries of one endpoint that has nothing in flight here.
+    pub per_endpoint: u32,
+    /// What is left for endpoints that have something in flight here.
+    pub remaining: &'a [(EndpointId, u32)],
+    /// Where the turn over environments and endpoints begins: after this one.
+    pub after: Option<(EnvironmentId, EndpointId)>,
+}
+
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Ready to be sent.
+    pub ready: Vec<Leased>,
+    /// Under lease, but their endpoint takes nothing now.
+    pub to_hold: Vec<Unsendable>,
+    /// Under lease, but their endpoint or event is gone.
+    pub to_discard: Vec<Unsendable>,
+    /// The last endpoint that was looked at: where the next turn begins. `None` when the turn came to its end.
+    pub last: Option<(EnvironmentId, EndpointId)>,
+}
+
+impl Claimed {
+    /// How many rows were leased.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ready.len() + self.to_hold.len() + self.to_discard.len()
+    }
+
+    /// Whether nothing was leased.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A leased delivery that can't be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsendable {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Its event.
+    pub event: EventId,
+    /// Its environment.
+    pub environment: EnvironmentId,
+    /// Its endpoint.
+    pub endpoint: EndpointId,
+    /// The lease's token.
+    pub token: Uuid,
+}
+
+struct ClaimRow {
+    id: Uuid,
+    event_id: Uuid,
+    environment_id: Uuid,
+    endpoint_id: Uuid,
+    attempts: i32,
+    step: i16,
+    give_up_at: DateTime<Utc>,
+}
+
+struct EventRow {
+    id: Uuid,
+    body: Vec<u8>,
+    item_keys: String,
+    rich: bool,
+}
+
+impl Store {
+    /// Leases due deliveries, in turns: one of each environment, then the next of each, and within an environment one
+    /// of each endpoint, then the next. Rows that others have locked are passed over.
+    ///
+    /// # Errors
+    /// When the store fails, or a row can't be right.
+    pub async fn claim_across_environments(
+        &self,
+        limits: &ClaimLimits<'_>,
+        now: DateTime<Utc>,
+        term: TimeDelta,
+    ) -> Result<Claimed, StoreError> {
+        let lease = Lease::starting(now, term);
+        let rows = self.claim_rows(limits, now, lease).await?;
+        let mut claimed = Claimed { last: last_of(&rows, limits), ..Claimed::default() };
+        if rows.is_empty() {
+            return Ok(claimed);
+        }
+        let messages = self.messages(&rows).await?;
+        let targets = self.targets(&rows, now).await?;
+        for row in rows {
+            sort_in(row, lease, &messages, &targets, &mut claimed);
+        }
+        Ok(claimed)
+    }
+
+    async fn claim_rows(&self, limits: &ClaimLimits<'_>, now: DateTime<Utc>, lease: Lease) -> Result<Vec<ClaimRow>, StoreError> {
+        let busy: Vec<Uuid> = limits.remaining.iter().map(|(endpoint, _)| endpoint.uuid()).collect();
+        let remaining: Vec<i64> = limits.remaining.iter().map(|(_, remaining)| i64::from(*remaining)).collect();
+        let (after_environment, after_endpoint) = limits.after.map_or((Uuid::nil(), Uuid::nil()), |(environment, endpoint)| {
+            (environment.uuid(), endpoint.uuid())
+        });
+        let rows = sqlx::query_as!(
+            ClaimRow,
+            r#"
+            -- claim
+            WITH RECURSIVE turn AS (
+                -- Hops from endpoint to endpoint over the index of what is due: its cost doesn't grow with a backlog.
+                (SELECT environment_id, endpoint_id FROM deliveries
+                 WHERE lease_token IS NULL AND held_at IS NULL AND (environment_id, endpoint_id) > ($1, $2)
+                 ORDER BY environment_id, endpoint_id LIMIT 1)
+                UNION ALL
+                SELECT n.environment_id, n.endpoint_id FROM turn
+                CROSS JOIN LATERAL (
+                    SELECT environment_id, endpoint_id FROM deliveries
+                    WHERE lease_token IS NULL AND held_at IS NULL
+                      AND (environment_id, endpoint_id) > (turn.environment_id, turn.endpoint_id)
+                    ORDER BY environment_id, endpoint_id LIMIT 1
+                ) n
+            ), due AS (
+                SELECT d.id, turn.environment_id,
+                       row_number() OVER (PARTITION BY turn.endpoint_id ORDER BY d.due_at) AS round
+                FROM (SELECT * FROM turn LIMIT $3) turn
+                LEFT JOIN LATERAL (
+                    SELECT remaining FROM unnest($4::uuid[], $5::bigint[]) AS b (endpoint_id, remaining)
+                    WHERE b.endpoint_id = turn.endpoint_id LIMIT 1
+                ) busy ON true
+                CROSS JOIN LATERAL (
+                    SELECT id, due_at FROM deliveries
+                    WHERE environment_id = turn.environment_id AND endpoint_id = turn.endpoint_id
+                      AND lease_token IS NULL AND held_at IS NULL AND due_at <= $6
+                    ORDER BY due_at
+                    LIMIT least(coalesce(busy.remaining, $7::bigint), $8::bigint)
+                    FOR UPDATE SKIP LOCKED
+                ) d
+            ), ranked AS (
+                SELECT id, row_number() OVER (PARTITION BY environment_id ORDER BY round, id) AS place FROM due
+            ), chosen AS MATERIALIZED (
+                SELECT id FROM (SELECT id FROM ranked ORDER BY place, id LIMIT $8::bigint) c ORDER BY id
+            )
+            UPDATE deliveries d SET lease_token = $9, lease_until = $10
+            FROM chosen WHERE d.id = chosen.id
+            RETURNING d.id, d.event_id, d.environment_id, d.endpoint_id, d.attempts, d.step, d.give_up_at
+            "#,
+            after_environment,
+            after_endpoint,
+            ENDPOINTS_A_CLAIM,
+            &busy,
+            &remaining,
+            now,
+            i64::from(limits.per_endpoint),
+            i64::from(limits.total),
+            lease.token,
+            lease.until,
+        )
+        .fetch_all(self.workers())
+        .await?;
+        Ok(rows)
+    }
+
+    /// The messages of leased rows: each look-up goes to the partition of its event's day.
+    async fn messages(&self, rows: &[ClaimRow]) -> Result<HashMap<Uuid, Message>, StoreError> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.event_id).collect::<BTreeSet<_>>().into_iter().collect();
+        let events = sqlx::query_as!(
+            EventRow,
+            r#"
+            -- find_messages
+            SELECT e.id, e.body, e.item_keys, e.rich
+            FROM unnest($1::uuid[]) AS w (id)
+            CROSS JOIN LATERAL (SELECT id, body, item_keys, rich FROM events WHERE id = w.id LIMIT 1) e
+            "#,
+            &ids,
+        )
+        .fetch_all(self.workers())
+        .await?;
+        events
+            .into_iter()
+            .map(|row| {
+                let body = self.open("events", "body", row.id.as_bytes(), &row.body)?;
+                let message = Message {
+                    event: EventId::from_uuid(row.id),
+                    body: body.to_vec().into(),
+                    item_keys: row.item_keys.into(),
+                    rich: row.rich,
+                };
+                Ok((row.id, message))
+            })
+            .collect()
+    }
+
+    async fn targets(&self, rows: &[ClaimRow], now: DateTime<Utc>) -> Result<HashMap<Uuid, Arc<Target>>, StoreError> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.endpoint_id).collect::<BTreeSet<_>>().into_iter().collect();
+        let found = target::rows_by_id(self, &ids, now).await?;
+        found
+            .into_iter()
+            .map(|row| {
+                let (candidate, sealed) = row.split()?;
+                Ok((candidate.id.uuid(), Arc::new(sealed.open(self)?)))
+            })
+            .collect()
+    }
+
+    /// When the next delivery is due that nobody holds; `None` when none is waiting. Looks at a bounded number of
+    /// endpoints, so it may be later than the truth, never earlier.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn next_due_across_environments(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let due = sqlx::query_scalar!(
+            r#"
+            -- next_due
+            WITH RECURSIVE turn AS (
+                (SELECT environment_id, endpoint_id, due_at FROM deliveries
+                 WHERE lease_token IS NULL AND held_at IS NULL
+                 ORDER BY environment_id, endpoint_id, due_at LIMIT 1)
+                UNION ALL
+                SELECT n.environment_id, n.endpoint_id, n.due_at FROM turn
+                CROSS JOIN LATERAL (
+                    SELECT environment_id, endpoint_id, due_at FROM deliveries
+                    WHERE lease_token IS NULL AND held_at IS NULL
+                      AND (environment_id, endpoint_id) > (turn.environment_id, turn.endpoint_id)
+                    ORDER BY environment_id, endpoint_id, due_at LIMIT 1
+                ) n
+            )
+            SELECT min(due_at) FROM (SELECT due_at FROM turn LIMIT 4096) t
+            "#
+        )
+        .fetch_one(self.workers())
+        .await?;
+        Ok(due)
+    }
+
+    /// Takes back leases that have run out: their process is gone, or too slow. Returns how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn take_back_expired_across_environments(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "-- take_back_expired
+            WITH expired AS MATERIALIZED (
+                SELECT id FROM deliveries WHERE lease_token IS NOT NULL AND lease_until < $1
+                ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
+            )
+            UPDATE deliveries d SET lease_token = NULL, lease_until = NULL FROM expired WHERE d.id = expired.id",
+            now,
+        )
+        .execute(self.workers())
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Gives back leases whose work was not begun, in one statement, so that others can take it at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn give_back_across_environments(&self, leases: &[(DeliveryId, Uuid)]) -> Result<u64, StoreError> {
+        let mut leases = leases.to_vec();
+        leases.sort_unstable();
+        let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = leases.iter().map(|(id, token)| (id.uuid(), *token)).unzip();
+        let done = sqlx::query!(
+            "-- give_back
+            WITH k AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS k (id, token))
+            UPDATE deliveries d SET lease_token = NULL, lease_until = NULL
+            FROM k WHERE d.id = k.id AND d.lease_token = k.token",
+            &ids,
+            &tokens,
+        )
+        .execute(self.workers())
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+fn last_of(rows: &[ClaimRow], limits: &ClaimLimits<'_>) -> Option<(EnvironmentId, EndpointId)> {
+    let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= limits.total;
+    let endpoints: BTreeSet<_> = rows.iter().map(|row| (row.environment_id, row.endpoint_id)).collect();
+    let last = endpoints.last()?;
+    let more = full || i64::try_from(endpoints.len()).unwrap_or(i64::MAX) >= ENDPOINTS_A_CLAIM;
+    more.then(|| (EnvironmentId::from_uuid(last.0), EndpointId::from_uuid(last.1)))
+}
+
+fn sort_in(
+    row: ClaimRow,
+    lease: Lease,
+    messages: &HashMap<Uuid, Message>,
+    targets: &HashMap<Uuid, Arc<Target>>,
+    claimed: &mut Claimed,
+) {
+    let unsendable = Unsendable {
+        delivery: DeliveryId::from_uuid(row.id),
+        event: EventId::from_uuid(row.event_id),
+        environment: EnvironmentId::from_uuid(row.environment_id),
+        endpoint: EndpointId::from_uuid(row.endpoint_id),
+        token: lease.token,
+    };
+    let (Some(message), Some(target)) = (messages.get(&row.event_id), targets.get(&row.endpoint_id)) else {
+        claimed.to_discard.push(unsendable);
+        return;
+    };
+    if target.status == EndpointStatus::Disabled {
+        claimed.to_hold.push(unsendable);
+        return;
+    }
+    claimed.ready.push(Leased {
+        id: unsendable.delivery,
+        environment: unsendable.environment,
+        lease,
+        progress: Progress {
+            attempts: u32::try_from(row.attempts).unwrap_or_default(),
+            step: u16::try_from(row.step).unwrap_or_default(),
+            give_up_at: row.give_up_at,
+        },
+        message: message.clone(),
+        target: Arc::clone(target),
+    });
+}

@@ -1,0 +1,193 @@
+//! Settling: what attempts brought, a batch at a time, in one transaction.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+use waypost_core::delivery::{Ending, Next, Outcome, Settlement};
+
+use crate::{Store, StoreError};
+
+/// What a batch of settlements changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Settlements whose lease still held.
+    pub applied: u64,
+    /// Settlements whose lease had passed to another: they changed nothing.
+    pub lost: u64,
+}
+
+impl Store {
+    /// Writes down a batch of settlements: attempts in, ended deliveries out of the hot table with a result each, the
+    /// others with their new due time; endpoints that said 410 are disabled. Safe to repeat: a token counts once.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing of the batch is written.
+    pub async fn settle_across_environments(&self, batch: &[Settlement], now: DateTime<Utc>) -> Result<Settled, StoreError> {
+        if batch.is_empty() {
+            return Ok(Settled::default());
+        }
+        let columns = Columns::of(self, batch);
+        let mut tx = self.workers().begin().await?;
+        let applied = sqlx::query_scalar!(
+            r#"
+            -- settle
+            WITH k AS MATERIALIZED (
+                SELECT * FROM unnest(
+                    $1::integer[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[],
+                    $8::timestamptz[], $9::smallint[], $10::boolean[], $11::uuid[], $12::integer[], $13::timestamptz[],
+                    $14::integer[], $15::smallint[], $16::text[], $17::bytea[])
+                  AS k (n, delivery_id, event_id, environment_id, endpoint_id, token, ending, due_at, step, held,
+                        attempt_id, number, started_at, duration_ms, status_code, error, response)
+            ), ended AS (
+                DELETE FROM deliveries d USING k
+                WHERE d.id = k.delivery_id AND d.lease_token = k.token AND k.ending IS NOT NULL
+                RETURNING k.n, d.id, d.event_id, d.environment_id, d.endpoint_id, k.ending,
+                          d.attempts + (k.attempt_id IS NOT NULL)::integer AS attempts
+            ), kept AS (
+                UPDATE deliveries d
+                SET lease_token = NULL, lease_until = NULL, step = coalesce(k.step, d.step),
+                    due_at = coalesce(k.due_at, d.due_at), attempts = d.attempts + (k.attempt_id IS NOT NULL)::integer,
+                    held_at = CASE WHEN k.held THEN $18::timestamptz END
+                FROM k
+                WHERE d.id = k.delivery_id AND d.lease_token = k.token AND k.ending IS NULL
+                RETURNING k.n
+            ), result AS (
+                INSERT INTO delivery_results (delivery_id, event_id, environment_id, endpoint_id, ending, attempts, ended_at)
+                SELECT id, event_id, environment_id, endpoint_id, ending, attempts, $18 FROM ended
+            ), attempt AS (
+                INSERT INTO attempts (delivery_id, id, environment_id, endpoint_id, number, started_at, duration_ms,
+                                      status_code, error, response, lease_lost)
+                SELECT delivery_id, attempt_id, environment_id, endpoint_id, number, started_at, duration_ms,
+                       status_code, error, response,
+                       n NOT IN (SELECT n FROM ended UNION ALL SELECT n FROM kept)
+                FROM k WHERE attempt_id IS NOT NULL
+                ON CONFLICT DO NOTHING
+            )
+            SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM kept) AS "applied!"
+            "#,
+            &columns.n,
+            &columns.delivery,
+            &columns.event,
+            &columns.environment,
+            &columns.endpoint,
+            &columns.token,
+            &columns.ending as &[Option<i16>],
+            &columns.due_at as &[Option<DateTime<Utc>>],
+            &columns.step as &[Option<i16>],
+            &columns.held,
+            &columns.attempt.id as &[Option<Uuid>],
+            &columns.attempt.number as &[Option<i32>],
+            &columns.attempt.started_at as &[Option<DateTime<Utc>>],
+            &columns.attempt.duration_ms as &[Option<i32>],
+            &columns.attempt.status_code as &[Option<i16>],
+            &columns.attempt.error as &[Option<String>],
+            &columns.attempt.response as &[Option<Vec<u8>>],
+            now,
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        disable_gone(&mut tx, batch, now).await?;
+        tx.commit().await?;
+        let applied = u64::try_from(applied).unwrap_or_default();
+        let all = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        Ok(Settled { applied, lost: all.saturating_sub(applied) })
+    }
+}
+
+async fn disable_gone(
+    tx: &mut sqlx::Transaction<'_, sqlx::Postgres>,
+    batch: &[Settlement],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut gone: Vec<Uuid> = batch.iter().filter(|one| one.gone).map(|one| one.endpoint.uuid()).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    gone.sort_unstable();
+    gone.dedup();
+    sqlx::query!(
+        "-- disable_gone
+        WITH k AS MATERIALIZED (SELECT id FROM unnest($1::uuid[]) AS k (id))
+        UPDATE endpoints e SET status = 'disabled', disabled_reason = 'gone', disabled_at = $2, updated_at = $2
+        FROM k WHERE e.id = k.id AND e.status = 'enabled'",
+        &gone,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Columns {
+    n: Vec<i32>,
+    delivery: Vec<Uuid>,
+    event: Vec<Uuid>,
+    environment: Vec<Uuid>,
+    endpoint: Vec<Uuid>,
+    token: Vec<Uuid>,
+    ending: Vec<Option<i16>>,
+    due_at: Vec<Option<DateTime<Utc>>>,
+    step: Vec<Option<i16>>,
+    held: Vec<bool>,
+    attempt: AttemptColumns,
+}
+
+#[derive(Default)]
+struct AttemptColumns {
+    id: Vec<Option<Uuid>>,
+    number: Vec<Option<i32>>,
+    started_at: Vec<Option<DateTime<Utc>>>,
+    duration_ms: Vec<Option<i32>>,
+    status_code: Vec<Option<i16>>,
+    error: Vec<Option<String>>,
+    response: Vec<Option<Vec<u8>>>,
+}
+
+impl Columns {
+    /// The columns of a batch, in the order of the deliveries' ids, so that batches lock rows in one order.
+    fn of(store: &Store, batch: &[Settlement]) -> Self {
+        let mut sorted: Vec<&Settlement> = batch.iter().collect();
+        sorted.sort_by_key(|settlement| settlement.delivery);
+        let mut columns = Self::default();
+        for (n, settlement) in (0..).zip(sorted) {
+            columns.n.push(n);
+            columns.delivery.push(settlement.delivery.uuid());
+            columns.event.push(settlement.event.uuid());
+            columns.environment.push(settlement.environment.uuid());
+            columns.endpoint.push(settlement.endpoint.uuid());
+            columns.token.push(settlement.token);
+            let (ending, due_at, step, held) = match settlement.next {
+                Next::Ended(ending) => (Some(Ending::code(ending)), None, None, false),
+                Next::Retry { due_at, step } => (None, Some(due_at), i16::try_from(step).ok(), false),
+                Next::Held => (None, None, None, true),
+            };
+            columns.ending.push(ending);
+            columns.due_at.push(due_at);
+            columns.step.push(step);
+            columns.held.push(held);
+            columns.attempt.push(store, settlement);
+        }
+        columns
+    }
+}
+
+impl AttemptColumns {
+    fn push(&mut self, store: &Store, settlement: &Settlement) {
+        let attempt = settlement.attempt.as_ref();
+        self.id.push(attempt.map(|attempt| attempt.id.uuid()));
+        self.number.push(attempt.map(|attempt| i32::try_from(attempt.number).unwrap_or(i32::MAX)));
+        self.started_at.push(attempt.map(|attempt| attempt.started_at));
+        let millis = |attempt: &waypost_core::delivery::Attempt| i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX);
+        self.duration_ms.push(attempt.map(millis));
+        let (status_code, error, response) = match attempt.map(|attempt| (attempt.id, &attempt.outcome)) {
+            Some((id, Outcome::Answered { status, response, .. })) => {
+                (i16::try_from(*status).ok(), None, Some(crate::delivery::seal_response(store, id, response)))
+            }
+            Some((_, Outcome::Failed(failure))) => (None, Some(failure.as_str().to_owned()), None),
+            None => (None, None, None),
+        };
+        self.status_code.push(status_code);
+        self.error.push(error);
+        self.response.push(response);
+    }
+}
