@@ -1,0 +1,103 @@
+//! The bell: wakes the deliverers, here and in other processes, when work was stored that nobody holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use waypost_core::delivery::Leased;
+use waypost_core::hand_off::{HandOff, Place};
+use waypost_core::id::{EndpointId, EnvironmentId};
+use waypost_postgres::Store;
+
+/// The least time between two hints to other processes.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long to wait before listening is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A bell. Clones ring the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Bell {
+    here: Arc<Notify>,
+    elsewhere: Arc<Notify>,
+}
+
+impl Bell {
+    /// Wakes the deliverer of this process, and soon those of all others.
+    pub fn ring(&self) {
+        self.here.notify_one();
+        self.elsewhere.notify_one();
+    }
+
+    /// Waits until it rings here.
+    pub async fn rung(&self) {
+        self.here.notified().await;
+    }
+
+    /// Passes the ringing on to other processes, at most every 50 ms, until told to stop.
+    pub async fn pass_on(self, store: Store, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.elsewhere.notified() => {}
+            }
+            if let Err(error) = store.notify_work_across_environments().await {
+                tracing::debug!(%error, "a hint was not sent");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(QUIET) => {}
+            }
+        }
+    }
+
+    /// Rings here when another process rings, until told to stop.
+    pub async fn listen(self, store: Store, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.listen_once(&store) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    async fn listen_once(&self, store: &Store) {
+        let mut listener = match store.listen_for_work().await {
+            Ok(listener) => listener,
+            Err(error) => return tracing::debug!(%error, "can't listen for hints"),
+        };
+        loop {
+            // Whatever was hinted at before is looked for at once.
+            self.here.notify_one();
+            if let Err(error) = listener.heard().await {
+                return tracing::debug!(%error, "listening for hints broke off");
+            }
+        }
+    }
+}
+
+/// In a process without a deliverer nothing can be handed over: everything is stored as due, and others are told.
+impl HandOff for Bell {
+    fn reserve(&self, _environment: EnvironmentId, _endpoint: EndpointId) -> Option<Place> {
+        None
+    }
+
+    fn lease_term(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+
+    fn give(&self, place: Place, delivery: Leased) {
+        // Nobody can come by a place here. Should it happen, the lease runs out and the delivery is taken by others.
+        tracing::error!(delivery.id = %delivery.id, "a delivery was handed to a process without a deliverer");
+        drop(place);
+    }
+
+    fn unleased_work(&self) {
+        self.ring();
+    }
+}

@@ -1,0 +1,234 @@
+//! The deliverer: gets work, sends it, and sees that what came of it is written down.
+//!
+//! Work comes by hand-over from the intake of the same process ([`HandOff`]) or by lease ([`leaser`]). Each delivery in
+//! flight holds a place ([`places`]); attempts run as tasks of their own; results go to the [`settler`] in batches. A
+//! result that can't be written is tried again until it is, or the process ends: then the lease runs out and the
+//! delivery is sent again, which at-least-once permits.
+
+mod leaser;
+mod places;
+mod settler;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waypost_core::clock::SharedClock;
+use waypost_core::delivery::{Attempt, Failure, Leased, Next, Outcome, Settlement, Verdict};
+use waypost_core::endpoint::EndpointStatus;
+use waypost_core::hand_off::{HandOff, Place};
+use waypost_core::id::{AttemptId, EndpointId, EnvironmentId};
+use waypost_core::retry::Schedule;
+use waypost_egress::webhook::{Stamp, WebhookClient};
+use waypost_postgres::Store;
+
+use crate::bell::Bell;
+use places::Ledger;
+
+/// How much longer than a request a lease lasts: time to write down what came of it.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// How many results may wait to be written before attempts wait too.
+const UNSETTLED: usize = 8192;
+/// How long a delivery waits whose items can't be opened yet.
+const UNOPENED_WAIT: TimeDelta = TimeDelta::minutes(5);
+
+/// How deliveries are made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The waits before each attempt.
+    pub schedule: Schedule,
+    /// The deadline of one request, from connect to the end of the response.
+    pub timeout: Duration,
+    /// The most deliveries in flight in this process.
+    pub max_in_flight: u32,
+    /// The most deliveries in flight to one endpoint.
+    pub max_in_flight_per_endpoint: u32,
+}
+
+/// What the deliverer works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// Sends requests.
+    pub client: WebhookClient,
+    /// The time.
+    pub clock: SharedClock,
+    /// Wakes it.
+    pub bell: Bell,
+}
+
+/// The deliverer. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Deliverer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    parts: Parts,
+    ledger: Arc<Ledger>,
+    attempts: TaskTracker,
+    settlements: mpsc::Sender<Settlement>,
+    stopping: CancellationToken,
+}
+
+/// The deliverer's loops, to be run until they end.
+#[derive(Debug)]
+pub struct Running {
+    deliverer: Deliverer,
+    settler: settler::Settler,
+}
+
+impl Deliverer {
+    /// A deliverer that begins to stop when `stopping` is cancelled: it takes no new work then, and finishes what is in
+    /// flight.
+    #[must_use]
+    pub fn new(config: Config, parts: Parts, stopping: CancellationToken) -> (Self, Running) {
+        let (settlements, received) = mpsc::channel(UNSETTLED);
+        let settler = settler::Settler::new(parts.store.clone(), Arc::clone(&parts.clock), received);
+        let ledger = Arc::new(Ledger::new(config.max_in_flight, config.max_in_flight_per_endpoint));
+        let inner = Inner { config, parts, ledger, attempts: TaskTracker::new(), settlements, stopping };
+        let deliverer = Self(Arc::new(inner));
+        (deliverer.clone(), Running { deliverer, settler })
+    }
+
+    fn lease_term(&self) -> TimeDelta {
+        TimeDelta::from_std(self.0.config.timeout + LEASE_MARGIN).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// Starts the attempt of a delivery that has its place.
+    fn start(&self, place: Place, delivery: Leased) {
+        let deliverer = self.clone();
+        self.0.attempts.spawn(async move {
+            let settlement = deliverer.attempt(delivery).await;
+            drop(place);
+            deliverer.settle(settlement).await;
+        });
+    }
+
+    async fn settle(&self, settlement: Settlement) {
+        if self.0.settlements.send(settlement).await.is_err() {
+            tracing::error!("a result came after the settler's end: its lease will run out");
+        }
+    }
+
+    async fn attempt(&self, delivery: Leased) -> Settlement {
+        let inner = &self.0;
+        let started_at = inner.parts.clock.now();
+        if delivery.target.status == EndpointStatus::Disabled {
+            return settlement(&delivery, None, Next::Held);
+        }
+        let timeout = TimeDelta::from_std(inner.config.timeout).unwrap_or(TimeDelta::MAX);
+        if delivery.lease.until - started_at < timeout {
+            // It waited so long for its turn that the lease could end before the request: whoever is free takes it.
+            return settlement(&delivery, None, Next::Retry { due_at: started_at, step: delivery.progress.step });
+        }
+        if delivery.message.rich {
+            return self.unopened(&delivery);
+        }
+        let number = delivery.progress.attempts + 1;
+        let stamp = Stamp { delivery: delivery.id, attempt: number, at: started_at };
+        let clock = Instant::now();
+        let outcome = inner.parts.client.send(&delivery.target, &delivery.message, stamp).await;
+        let duration = clock.elapsed();
+        count(&outcome, duration);
+        let now = inner.parts.clock.now();
+        let verdict = outcome.verdict();
+        let next = delivery.progress.settle(verdict, &inner.config.schedule, now, &mut StdRng::from_rng(&mut rand::rng()));
+        tracing::debug!(
+            delivery.id = %delivery.id, event.id = %delivery.message.event, attempt.number = number,
+            attempt.outcome = outcome_class(&outcome), ?next, "attempted"
+        );
+        let attempt = Attempt { id: AttemptId::at(started_at), number, started_at, duration, outcome };
+        Settlement { gone: verdict == Verdict::Gone, ..settlement(&delivery, Some(attempt), next) }
+    }
+
+    /// No certificate of Waypost's can open an encrypted item as long as none can be registered: the delivery waits for
+    /// one and spends no attempt, until it is too old.
+    fn unopened(&self, delivery: &Leased) -> Settlement {
+        let now = self.0.parts.clock.now();
+        let verdict = Verdict::Throttled(UNOPENED_WAIT);
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let next = delivery.progress.settle(verdict, &self.0.config.schedule, now, &mut rng);
+        tracing::warn!(
+            delivery.id = %delivery.id, event.id = %delivery.message.event, reason = Failure::UnknownCertificate.as_str(),
+            "an encrypted item waits for its certificate"
+        );
+        settlement(delivery, None, next)
+    }
+}
+
+impl HandOff for Deliverer {
+    fn reserve(&self, environment: EnvironmentId, endpoint: EndpointId) -> Option<Place> {
+        if self.0.stopping.is_cancelled() {
+            return None;
+        }
+        Ledger::take_fresh(&self.0.ledger, environment, endpoint)
+    }
+
+    fn lease_term(&self) -> TimeDelta {
+        Self::lease_term(self)
+    }
+
+    fn give(&self, place: Place, delivery: Leased) {
+        self.start(place, delivery);
+    }
+
+    fn unleased_work(&self) {
+        self.0.parts.bell.ring();
+    }
+}
+
+impl Running {
+    /// Runs until the deliverer has stopped and everything in flight is written down. `handed_over` tells when nothing
+    /// more will be handed over: what has its place by then is still sent.
+    pub async fn run(self, handed_over: CancellationToken) {
+        let Self { deliverer, settler } = self;
+        let last = CancellationToken::new();
+        let settling = settler.run(last.clone());
+        let leasing = async {
+            leaser::run(&deliverer).await;
+            handed_over.cancelled().await;
+            deliverer.0.attempts.close();
+            deliverer.0.attempts.wait().await;
+            last.cancel();
+        };
+        tokio::join!(settling, leasing);
+    }
+}
+
+fn settlement(delivery: &Leased, attempt: Option<Attempt>, next: Next) -> Settlement {
+    Settlement {
+        delivery: delivery.id,
+        event: delivery.message.event,
+        environment: delivery.environment,
+        endpoint: delivery.target.endpoint,
+        token: delivery.lease.token,
+        attempt,
+        next,
+        gone: false,
+    }
+}
+
+const fn outcome_class(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered { status: 200..=299, .. } => "2xx",
+        Outcome::Answered { status: 300..=399, .. } => "3xx",
+        Outcome::Answered { status: 429, .. } => "429",
+        Outcome::Answered { status: 400..=499, .. } => "4xx",
+        Outcome::Answered { status: 500..=599, .. } => "5xx",
+        Outcome::Answered { .. } => "other",
+        Outcome::Failed(failure) => failure.as_str(),
+    }
+}
+
+fn count(outcome: &Outcome, duration: Duration) {
+    let class = outcome_class(outcome);
+    metrics::counter!("waypost_delivery_attempts_total", "class" => class).increment(1);
+    metrics::histogram!("waypost_delivery_attempt_seconds").record(duration.as_secs_f64());
+}

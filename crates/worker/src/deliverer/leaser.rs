@@ -1,0 +1,134 @@
+//! Getting due work by lease: what was left when there was no place, what failed before, what a lost process had.
+//!
+//! Woken by the bell, by freed places, and by the time of what is due next. Never takes more than there are places.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use waypost_core::delivery::{Ending, Next, Settlement};
+use waypost_core::id::{EndpointId, EnvironmentId};
+use waypost_postgres::StoreError;
+use waypost_postgres::lease::{ClaimLimits, Unsendable};
+
+use super::Deliverer;
+use super::places::Ledger;
+
+/// The longest sleep when nothing is known to be due: a lost hint costs at most this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How often leases are taken back that ran out.
+const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
+/// How long to wait after the store has failed.
+const AFTER_FAULT: Duration = Duration::from_millis(500);
+/// The most deliveries of one claim.
+const LARGEST_CLAIM: u32 = 256;
+
+type Turn = Option<(EnvironmentId, EndpointId)>;
+
+/// Runs until the deliverer stops.
+pub(super) async fn run(deliverer: &Deliverer) {
+    let stopping = deliverer.0.stopping.clone();
+    let mut turn: Turn = None;
+    let mut taken_back: Option<Instant> = None;
+    while !stopping.is_cancelled() {
+        if taken_back.is_none_or(|at| at.elapsed() >= TAKE_BACK_EVERY) {
+            take_back(deliverer).await;
+            taken_back = Some(Instant::now());
+        }
+        let sleep = match round(deliverer, &mut turn).await {
+            Ok(Round::Again) => continue,
+            Ok(Round::Full) => {
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = deliverer.0.ledger.freed() => {}
+                }
+                continue;
+            }
+            Ok(Round::Idle(sleep)) => sleep,
+            Err(error) => {
+                tracing::warn!(%error, "can't lease deliveries");
+                AFTER_FAULT
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = deliverer.0.parts.bell.rung() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+enum Round {
+    /// There may be more.
+    Again,
+    /// No place is free.
+    Full,
+    /// Nothing more is due for that long.
+    Idle(Duration),
+}
+
+async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreError> {
+    let (open, remaining) = deliverer.0.ledger.open_for_leases();
+    if open == 0 {
+        return Ok(Round::Full);
+    }
+    let total = open.min(LARGEST_CLAIM);
+    let limits =
+        ClaimLimits { total, per_endpoint: deliverer.0.ledger.per_endpoint(), remaining: &remaining, after: *turn };
+    let began_in_the_middle = turn.is_some();
+    let now = deliverer.0.parts.clock.now();
+    let claimed = deliverer.0.parts.store.claim_across_environments(&limits, now, deliverer.lease_term()).await?;
+    *turn = claimed.last;
+    let taken = claimed.len();
+    for delivery in claimed.ready {
+        let place = Ledger::take_leased(&deliverer.0.ledger, delivery.environment, delivery.target.endpoint);
+        deliverer.start(place, delivery);
+    }
+    for unsendable in claimed.to_hold {
+        deliverer.settle(without_attempt(unsendable, Next::Held)).await;
+    }
+    for unsendable in claimed.to_discard {
+        deliverer.settle(without_attempt(unsendable, Next::Ended(Ending::Discarded))).await;
+    }
+    if taken > 0 || began_in_the_middle {
+        return Ok(Round::Again);
+    }
+    let due = deliverer.0.parts.store.next_due_across_environments().await?;
+    Ok(sleep_until(due, now, !remaining.is_empty()))
+}
+
+fn sleep_until(due: Option<DateTime<Utc>>, now: DateTime<Utc>, something_in_flight: bool) -> Round {
+    let late = due.map_or(0, |due| (now - due).num_milliseconds().max(0));
+    metrics::gauge!("waypost_oldest_due_seconds").set(Duration::from_millis(late.unsigned_abs()).as_secs_f64());
+    match due {
+        // Due, and yet it was not claimed: its endpoint has all it may have in flight, or another process has it locked.
+        Some(due) if due <= now && something_in_flight => Round::Full,
+        Some(due) if due <= now => Round::Idle(Duration::from_millis(50)),
+        Some(due) => Round::Idle((due - now).to_std().unwrap_or_default().min(LONGEST_SLEEP)),
+        None => Round::Idle(LONGEST_SLEEP),
+    }
+}
+
+async fn take_back(deliverer: &Deliverer) {
+    let now = deliverer.0.parts.clock.now();
+    match deliverer.0.parts.store.take_back_expired_across_environments(now).await {
+        Ok(0) => {}
+        Ok(count) => {
+            metrics::counter!("waypost_leases_taken_back_total").increment(count);
+            tracing::info!(count, "took back leases that had run out");
+        }
+        Err(error) => tracing::warn!(%error, "can't take back leases"),
+    }
+}
+
+fn without_attempt(unsendable: Unsendable, next: Next) -> Settlement {
+    Settlement {
+        delivery: unsendable.delivery,
+        event: unsendable.event,
+        environment: unsendable.environment,
+        endpoint: unsendable.endpoint,
+        token: unsendable.token,
+        attempt: None,
+        next,
+        gone: false,
+    }
+}

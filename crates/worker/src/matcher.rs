@@ -1,0 +1,221 @@
+//! The matcher: gives events that wait for a connection of their tenant to the connections that have come.
+//!
+//! What waits stands in the store; a new connection is only a hint to look at once. Routing follows the rules of intake.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use waypost_core::clock::SharedClock;
+use waypost_core::connection::ConnectionRef;
+use waypost_core::delivery::{NewDelivery, Start};
+use waypost_core::endpoint::{Candidate, EndpointStatus, route};
+use waypost_core::event::{EventKind, ItemFacts, NewEvent, Routing, forward_body};
+use waypost_core::filter::Subject;
+use waypost_core::id::{DeliveryId, EventId};
+use waypost_core::provider::{Dialect, Provider, graph};
+use waypost_postgres::append::Batch;
+use waypost_postgres::matching::{Matched, Waiting};
+use waypost_postgres::{Store, StoreError};
+
+use crate::bell::Bell;
+
+/// How often to look while events wait.
+const WHILE_WAITING: Duration = Duration::from_secs(5);
+/// How often to look while none waits.
+const WHILE_IDLE: Duration = Duration::from_secs(30);
+
+/// The matcher.
+#[derive(Debug)]
+pub struct Matcher {
+    store: Store,
+    clock: SharedClock,
+    bell: Bell,
+    hint: Arc<Notify>,
+    max_age: TimeDelta,
+}
+
+impl Matcher {
+    /// A matcher whose deliveries are given up after `max_age` at the latest. It rings `bell` when there are some.
+    #[must_use]
+    pub fn new(store: Store, clock: SharedClock, bell: Bell, max_age: TimeDelta) -> Self {
+        Self { store, clock, bell, hint: Arc::new(Notify::new()), max_age }
+    }
+
+    /// Wakes it: a connection was made or has got its tenant.
+    #[must_use]
+    pub fn hint(&self) -> Arc<Notify> {
+        Arc::clone(&self.hint)
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let pause = match self.look().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "matching failed; it is tried again");
+                    WHILE_WAITING
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.hint.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Duration, StoreError> {
+        let matched = self.sweep().await?;
+        if matched > 0 {
+            tracing::info!(events = matched, "events without a connection were matched");
+        }
+        Ok(if self.store.has_unmatched_across_environments().await? { WHILE_WAITING } else { WHILE_IDLE })
+    }
+
+    /// Matches all that can be matched now, and tells how many events that were.
+    ///
+    /// # Errors
+    /// When the store fails; what was matched until then stays matched.
+    pub async fn sweep(&self) -> Result<usize, StoreError> {
+        let mut total = 0;
+        while let Some(round) = self.store.take_matchable_across_environments().await? {
+            let now = self.clock.now();
+            let environments: BTreeSet<_> = round.waiting.iter().map(|event| event.environment).collect();
+            let connections = round.waiting.iter().flat_map(|event| event.connections.iter());
+            let overrides: BTreeSet<_> = connections.filter_map(|connection| connection.override_endpoint).collect();
+            let sets = self.store.find_endpoints_across_environments(&environments, &overrides, now).await?;
+            let mut plan = Plan { matched: Vec::new(), more: Batch::default(), now, give_up_at: now + self.max_age };
+            for waiting in &round.waiting {
+                let candidates = sets.get(&waiting.environment).map(|set| set.candidates.as_slice()).unwrap_or_default();
+                plan.place(waiting, candidates);
+            }
+            let count = round.waiting.len();
+            round.finish(&plan.matched, &plan.more).await?;
+            if !plan.more.deliveries.is_empty() {
+                self.bell.ring();
+            }
+            total += count;
+            if count == 0 {
+                break;
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// Where the events of a round go.
+struct Plan {
+    /// Their own rows.
+    matched: Vec<Matched>,
+    /// Events for further connections, and all deliveries.
+    more: Batch,
+    now: DateTime<Utc>,
+    give_up_at: DateTime<Utc>,
+}
+
+impl Plan {
+    /// The event's own row becomes the first connection's; each further one gets an event of its own.
+    fn place(&mut self, waiting: &Waiting, candidates: &[Candidate]) {
+        let facts = items_of(waiting.integration.provider, &waiting.payload);
+        let candidates = if waiting.integration.forward_webhooks { candidates } else { &[] };
+        for (index, connection) in waiting.connections.iter().enumerate() {
+            let event = if index == 0 { waiting.event } else { EventId::at(waiting.received_at) };
+            let routing = self.deliver(waiting, event, takers(waiting, connection, &facts, candidates));
+            let integration = &waiting.integration;
+            let body = forward_body(&connection.id, integration.provider, &integration.unique_key, &waiting.payload);
+            let matched = Matched { event, connection: connection.key, routing, body: body.into() };
+            if index == 0 {
+                self.matched.push(matched);
+            } else {
+                self.more.events.push(further_event(waiting, matched));
+            }
+        }
+    }
+
+    fn deliver<'a>(&mut self, waiting: &Waiting, event: EventId, takers: impl Iterator<Item = &'a Candidate>) -> Routing {
+        let before = self.more.deliveries.len();
+        self.more.deliveries.extend(takers.map(|taker| NewDelivery {
+            id: DeliveryId::at(self.now),
+            event,
+            environment: waiting.environment,
+            endpoint: taker.id,
+            start: match taker.status {
+                EndpointStatus::Enabled => Start::Due(self.now),
+                EndpointStatus::Disabled => Start::Held,
+            },
+            give_up_at: self.give_up_at,
+        }));
+        if self.more.deliveries.len() > before { Routing::Routed } else { Routing::Unrouted }
+    }
+}
+
+fn takers<'a>(
+    waiting: &'a Waiting,
+    connection: &'a ConnectionRef,
+    items: &'a [ItemFacts],
+    candidates: &'a [Candidate],
+) -> impl Iterator<Item = &'a Candidate> {
+    let subject = Subject {
+        kind: EventKind::Forward,
+        integration: Some(waiting.integration.unique_key.as_str()),
+        connection: Some(connection.id.as_str()),
+        items,
+    };
+    route(candidates, Some(connection), subject)
+}
+
+fn further_event(waiting: &Waiting, matched: Matched) -> NewEvent {
+    NewEvent {
+        id: matched.event,
+        environment: waiting.environment,
+        integration: Some(waiting.integration.id),
+        connection: Some(matched.connection),
+        tenant: Some(waiting.tenant),
+        subscriptions: waiting.subscriptions.clone(),
+        kind: EventKind::Forward,
+        routing: matched.routing,
+        received_at: waiting.received_at,
+        items: waiting.items,
+        item_keys: waiting.item_keys.clone(),
+        rich: waiting.rich,
+        body: matched.body,
+        proof: waiting.proof.clone(),
+    }
+}
+
+/// What filters look at in each item of a payload.
+fn items_of(provider: Provider, payload: &[u8]) -> Vec<ItemFacts> {
+    match provider.dialect() {
+        Dialect::Graph => {
+            let Ok(collection) = graph::Collection::read(payload) else { return Vec::new() };
+            collection.items.iter().filter_map(|item| item.as_ref().ok()).map(facts_of).collect()
+        }
+    }
+}
+
+fn facts_of(item: &graph::Item<'_>) -> ItemFacts {
+    let change_type = match &item.kind {
+        graph::ItemKind::Change(change) => change.as_deref().map(Into::into),
+        graph::ItemKind::Lifecycle(_) => None,
+    };
+    ItemFacts { change_type, resource: item.resource.as_deref().map(Into::into) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_payload_gives_filters_what_intake_gave_them() {
+        let payload = br#"{"value":[{"changeType":"created","resource":"Users/u/Messages/m"},{"lifecycleEvent":"missed","resource":"r"}]}"#;
+        let provider = Provider::named("microsoft-oauth2-cc").unwrap();
+        let change = ItemFacts { change_type: Some("created".into()), resource: Some("Users/u/Messages/m".into()) };
+        let lifecycle = ItemFacts { change_type: None, resource: Some("r".into()) };
+        assert_eq!(items_of(provider, payload), [change, lifecycle]);
+    }
+}
