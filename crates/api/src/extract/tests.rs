@@ -1,0 +1,137 @@
+//! What is read, and what is refused where.
+
+use actix_web::test::TestRequest;
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outer {
+    name: String,
+    #[serde(default)]
+    inner: Vec<Inner>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inner {
+    #[expect(dead_code, reason = "only its type matters")]
+    size: u8,
+}
+
+fn refusal<T: std::fmt::Debug>(parsed: Result<T, ApiError>) -> (&'static str, Vec<Issue>) {
+    match parsed.unwrap_err() {
+        ApiError::Invalid { code, issues, .. } => (code, issues),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_body_that_fits_is_read() {
+    let body: Outer = parse_body(br#"{"name":"n","inner":[{"size":1}]}"#).unwrap();
+    assert_eq!((body.name.as_str(), body.inner.len()), ("n", 1));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_path() {
+    for (json, code, path) in [
+        (r#"{"name":"n","nmae":1}"#, "unrecognized_keys", vec!["nmae"]),
+        (
+            r#"{"name":"n","inner":[{"size":1},{"size":1,"colour":2}]}"#,
+            "unrecognized_keys",
+            vec!["inner", "1", "colour"],
+        ),
+        (r#"{"name":7}"#, "invalid_type", vec!["name"]),
+        (r#"{"name":"n","inner":[{"size":256}]}"#, "invalid_value", vec!["inner", "0", "size"]),
+        (r#"{"name":"n","inner":[{}]}"#, "invalid_type", vec!["inner", "0", "size"]),
+        ("{}", "invalid_type", vec!["name"]),
+        ("", "invalid_type", vec!["name"]),
+        ("7", "invalid_type", vec![]),
+    ] {
+        let (found, issues) = refusal(parse_body::<Outer>(json.as_bytes()));
+        assert_eq!(found, "invalid_body", "{json}");
+        assert_eq!(
+            (issues[0].code, &issues[0].path),
+            (code, &path.iter().map(|&part| part.to_owned()).collect()),
+            "{json}"
+        );
+        assert!(!issues[0].message.contains(" at line "), "{json}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_refused_as_such() {
+    for json in ["{", "nonsense", r#"{"name":"n"} x"#, "{\"name\":\"\u{1}\"}", r#"{"name":"\ud800"}"#] {
+        assert_eq!(refusal(parse_body::<Outer>(json.as_bytes())).0, "invalid_json", "{json}");
+    }
+    assert_eq!(refusal(parse_body::<Outer>(b"{\"name\":\"\xff\"}")).0, "invalid_json");
+}
+
+#[test]
+fn a_text_with_a_nul_is_refused_wherever_it_stands() {
+    for json in [r#"{"name":"a\u0000"}"#, r#"{"name":"n","a\u0000":1}"#, r#"{"name":"n","inner":["\u0000"]}"#]
+    {
+        assert_eq!(refusal(parse_body::<Outer>(json.as_bytes())).0, "invalid_body", "{json}");
+    }
+    let escaped: Outer = parse_body(br#"{"name":"\\u0000"}"#).unwrap();
+    assert_eq!(escaped.name, r"\u0000");
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    status: Option<String>,
+    force_refresh: Option<bool>,
+}
+
+#[test]
+fn a_query_is_read_strictly() {
+    let read: Filters = parse_query("status=a%20b&force_refresh=true").unwrap();
+    assert_eq!((read.status.as_deref(), read.force_refresh), (Some("a b"), Some(true)));
+    for (query, code, path) in [
+        ("statsu=a", "unrecognized_keys", "statsu"),
+        ("force_refresh=maybe", "invalid_value", "force_refresh"),
+        ("status=a%00", "invalid_value", "status"),
+    ] {
+        let (found, issues) = refusal(parse_query::<Filters>(query));
+        assert_eq!(found, "invalid_query_params");
+        assert_eq!(
+            (issues[0].code, issues[0].path.as_slice()),
+            (code, [path.to_owned()].as_slice()),
+            "{query}"
+        );
+    }
+    assert_eq!(refusal(parse_query::<Filters>("status=a&status=b")).0, "invalid_query_params");
+}
+
+#[test]
+fn only_json_is_taken_where_a_content_type_is_set() {
+    for (content_type, is_json) in [
+        ("application/json", true),
+        ("Application/JSON; charset=utf-8", true),
+        ("text/plain", false),
+        ("application/jsonp", false),
+        ("", false),
+    ] {
+        let request = TestRequest::post().insert_header((CONTENT_TYPE, content_type)).to_http_request();
+        assert_eq!(content_type_is_json(&request), is_json, "{content_type}");
+    }
+    assert!(content_type_is_json(&TestRequest::post().to_http_request()));
+}
+
+#[actix_web::test]
+async fn a_body_is_cut_off_at_the_limit_by_counted_bytes() {
+    let (_, payload) = TestRequest::post().set_payload(vec![b' '; 11]).to_http_parts();
+    assert!(matches!(read(payload, 10).await, Err(ApiError::PayloadTooLarge { limit: 10 })));
+    let (_, payload) = TestRequest::post().set_payload(vec![b' '; 10]).to_http_parts();
+    assert_eq!(read(payload, 10).await.unwrap().len(), 10);
+}
+
+#[actix_web::test]
+async fn an_id_that_does_not_parse_is_not_found() {
+    let request =
+        |id: &'static str| TestRequest::default().param("environment", "x").param("id", id).to_http_request();
+    assert_eq!(Id::<u32>::extract(&request("7")).await.unwrap().0, 7);
+    assert_eq!(Id::<u32>::extract(&request("x")).await.unwrap_err().code(), "not_found");
+}

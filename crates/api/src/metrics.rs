@@ -1,0 +1,90 @@
+//! The metrics recorder, and `/metrics`.
+//!
+//! Labels are bounded and never hold a tenant, connection or endpoint. Must not start anything: the text is made when it
+//! is asked for.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use secrecy::{ExposeSecret as _, SecretString};
+use waypost_crypto::token::constant_time_eq;
+
+use crate::auth::bearer;
+use crate::error::{ApiError, ErrorBody, Unauthorized};
+use crate::routes::routes;
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Bounds of all histograms of seconds: from a store round trip to the longest delivery.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
+];
+
+/// What `/metrics` shows, and to whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Exposition {
+    pub(crate) handle: PrometheusHandle,
+    pub(crate) token: Option<SecretString>,
+}
+
+/// Makes this process count, once; later calls give the same recorder.
+///
+/// # Errors
+/// When something else has installed a recorder already.
+pub fn recorder() -> Result<PrometheusHandle, BuildError> {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = RECORDER.get() {
+        return Ok(handle.clone());
+    }
+    let builder =
+        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
+    match builder.install_recorder() {
+        Ok(handle) => Ok(RECORDER.get_or_init(|| handle).clone()),
+        // Somebody was faster; it is fine if that was this function.
+        Err(error) => RECORDER.get().cloned().ok_or(error),
+    }
+}
+
+pub(crate) fn count_request(listener: &'static str, status: u16, took: Duration) {
+    let class = match status {
+        0..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!("waypost_http_requests_total", "listener" => listener, "status" => class).increment(1);
+    metrics::histogram!("waypost_http_request_duration_seconds", "listener" => listener)
+        .record(took.as_secs_f64());
+}
+
+/// Metrics as Prometheus text
+///
+/// On the admin listener. Open, unless `admin.metrics_token` is set.
+#[utoipa::path(
+    tag = "Operation",
+    security((), ("metrics" = [])),
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
+        (status = 401, description = "The token is missing or wrong", body = ErrorBody),
+    )
+)]
+#[get("/metrics")]
+async fn show_metrics(
+    request: HttpRequest,
+    exposition: web::Data<Exposition>,
+) -> Result<HttpResponse, ApiError> {
+    if let Some(token) = &exposition.token {
+        let shown = bearer(request.headers()).map_err(|_| Unauthorized::MetricsToken)?;
+        if !constant_time_eq(shown.as_bytes(), token.expose_secret().as_bytes()) {
+            return Err(Unauthorized::MetricsToken.into());
+        }
+    }
+    exposition.handle.run_upkeep();
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, TEXT)).body(exposition.handle.render()))
+}
+
+routes![show_metrics];

@@ -1,0 +1,155 @@
+//! The routes: which resources there are, where they are mounted, and which method a path takes.
+//!
+//! A route is declared once: its method and path stand in the handler's actix attribute, and [`routes!`] turns one list of
+//! handlers into both what is served and what is documented. The [`Table`] is read from the document, so a 405 and the
+//! need for a key are decided by what is documented too. Must not hold handlers: each resource has a file of its own.
+
+pub mod accounts;
+pub mod api_keys;
+pub mod audit_log;
+pub mod connections;
+pub mod deliveries;
+pub mod endpoints;
+pub mod environments;
+pub mod events;
+pub mod integrations;
+pub mod queue;
+pub mod rejections;
+pub mod webhook_settings;
+
+use std::collections::BTreeSet;
+
+use actix_web::dev::ResourceDef;
+use actix_web::http::Method;
+use actix_web::{HttpRequest, web};
+use utoipa::openapi::{OpenApi, PathItem};
+
+use crate::error::ApiError;
+
+/// Declares the routes of a module: handlers with an actix method attribute below a `#[utoipa::path]`.
+macro_rules! routes {
+    ($($handler:ident),+ $(,)?) => {
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($handler),+))]
+        struct Documented;
+
+        /// Serves these routes.
+        pub(crate) fn configure(config: &mut actix_web::web::ServiceConfig) {
+            $(config.service($handler);)+
+        }
+
+        /// Documents these routes.
+        pub(crate) fn document() -> utoipa::openapi::OpenApi {
+            <Documented as utoipa::OpenApi>::openapi()
+        }
+    };
+}
+pub(crate) use routes;
+
+/// One module's routes.
+type Resource = (fn(&mut web::ServiceConfig), fn() -> OpenApi);
+
+/// The environment API: served at `/` with an API key, and under `/admin/environments/{environment}` with an admin token.
+const ENVIRONMENT: &[Resource] = &[
+    (integrations::configure, integrations::document),
+    (connections::configure, connections::document),
+    (connections::aliases::configure, connections::aliases::document),
+    (endpoints::configure, endpoints::document),
+    (webhook_settings::configure, webhook_settings::document),
+    (events::configure, events::document),
+    (deliveries::configure, deliveries::document),
+    (rejections::configure, rejections::document),
+];
+
+/// The admin API, but for the mirror of the environment API.
+const ADMIN: &[Resource] = &[
+    (accounts::configure, accounts::document),
+    (environments::configure, environments::document),
+    (api_keys::configure, api_keys::document),
+    (audit_log::configure, audit_log::document),
+    (queue::configure, queue::document),
+];
+
+pub(crate) fn configure_environment(config: &mut web::ServiceConfig) {
+    for (configure, _) in ENVIRONMENT {
+        configure(config);
+    }
+}
+
+pub(crate) fn configure_admin(config: &mut web::ServiceConfig) {
+    for (configure, _) in ADMIN {
+        configure(config);
+    }
+}
+
+pub(crate) fn document_environment() -> impl Iterator<Item = OpenApi> {
+    ENVIRONMENT.iter().map(|(_, document)| document())
+}
+
+pub(crate) fn document_admin() -> impl Iterator<Item = OpenApi> {
+    ADMIN.iter().map(|(_, document)| document())
+}
+
+/// Which methods which paths take, on one listener.
+#[derive(Debug)]
+pub(crate) struct Table(Vec<(ResourceDef, BTreeSet<&'static str>)>);
+
+impl Table {
+    /// The operations of `documents`, each path below `prefix`.
+    pub(crate) fn of(documents: impl IntoIterator<Item = OpenApi>, prefix: &str) -> Self {
+        let mut table = Self(Vec::new());
+        table.add(documents, prefix);
+        table
+    }
+
+    /// Adds the operations of `documents`, each path below `prefix`.
+    pub(crate) fn add(&mut self, documents: impl IntoIterator<Item = OpenApi>, prefix: &str) {
+        for document in documents {
+            let paths = document.paths.paths.iter();
+            self.0.extend(
+                paths.map(|(path, item)| (ResourceDef::new(format!("{prefix}{path}")), methods(item))),
+            );
+        }
+    }
+
+    /// Whether `path` takes `method`.
+    pub(crate) fn serves(&self, method: &Method, path: &str) -> bool {
+        self.methods_of(path).contains(method.as_str())
+    }
+
+    fn methods_of(&self, path: &str) -> BTreeSet<&'static str> {
+        let fitting = self.0.iter().filter(|(pattern, _)| pattern.is_match(path));
+        fitting.flat_map(|(_, methods)| methods.iter().copied()).collect()
+    }
+}
+
+/// The methods that a path item documents.
+fn methods(item: &PathItem) -> BTreeSet<&'static str> {
+    [
+        ("GET", &item.get),
+        ("PUT", &item.put),
+        ("POST", &item.post),
+        ("DELETE", &item.delete),
+        ("OPTIONS", &item.options),
+        ("HEAD", &item.head),
+        ("PATCH", &item.patch),
+        ("TRACE", &item.trace),
+    ]
+    .into_iter()
+    .filter(|(_, operation)| operation.is_some())
+    .map(|(method, _)| method)
+    .collect()
+}
+
+/// What no route takes: 405 where another method would do, else 404.
+pub(crate) async fn refuse(request: HttpRequest) -> Result<actix_web::HttpResponse, ApiError> {
+    let table = request.app_data::<std::rc::Rc<Table>>();
+    let methods = table.map(|table| table.methods_of(request.path())).unwrap_or_default();
+    if methods.is_empty() {
+        return Err(ApiError::not_found("There is nothing at this path"));
+    }
+    Err(ApiError::MethodNotAllowed { allowed: methods.into_iter().collect::<Vec<_>>().join(", ") })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What is asked of endpoints, and whether it can be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use waypost_core::endpoint::{MOST_HEADERS, check_header};
+use waypost_core::filter::{Filter, FilterSpec};
+use waypost_postgres::endpoint::{EndpointChanges, Held, NewEndpoint};
+
+use crate::error::ApiError;
+use crate::nango::not_built;
+use crate::surroundings::Surroundings;
+
+/// The longest description, in characters.
+const LONGEST_DESCRIPTION: usize = 1000;
+
+/// A new endpoint.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EndpointCreate)]
+pub(super) struct Wanted {
+    /// `https`; `http` only for networks that `egress.allow` names.
+    #[schema(format = Uri)]
+    url: String,
+    description: Option<String>,
+    /// Headers to add to each request.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    headers: Option<BTreeMap<String, SecretString>>,
+    filter: Option<FilterBody>,
+    /// `none`.
+    ordering: Option<String>,
+    /// Not available in this version.
+    rate_limit: Option<f64>,
+}
+
+/// What shall change of an endpoint; what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EndpointChange)]
+pub(super) struct Changes {
+    #[schema(format = Uri)]
+    url: Option<String>,
+    description: Option<String>,
+    /// In place of all headers before.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    headers: Option<BTreeMap<String, SecretString>>,
+    filter: Option<FilterBody>,
+    /// `none`.
+    ordering: Option<String>,
+    /// Not available in this version.
+    rate_limit: Option<f64>,
+}
+
+/// What an endpoint wants. An empty list takes everything; all lists must be met.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = EndpointFilter)]
+pub(super) struct FilterBody {
+    /// Unique keys of integrations.
+    integrations: Vec<String>,
+    /// Connection ids.
+    connections: Vec<String>,
+    /// `created`, `updated`, `deleted`.
+    change_types: Vec<String>,
+    /// Globs over the resource, as `Users/*/Messages/*`; letter case doesn't matter.
+    resources: Vec<String>,
+    /// `forward`, `auth`, `subscription`, `endpoint`, or `type.operation`.
+    event_types: Vec<String>,
+}
+
+/// How an endpoint is enabled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EndpointEnable)]
+pub(super) struct Enable {
+    /// What becomes of held deliveries; `deliver` when absent.
+    held: Option<HeldWord>,
+}
+
+/// What becomes of held deliveries.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = HeldDeliveries)]
+enum HeldWord {
+    /// They go out.
+    Deliver,
+    /// They end.
+    Discard,
+}
+
+impl From<Enable> for Held {
+    fn from(enable: Enable) -> Self {
+        match enable.held {
+            Some(HeldWord::Discard) => Self::Discard,
+            Some(HeldWord::Deliver) | None => Self::Deliver,
+        }
+    }
+}
+
+impl FilterBody {
+    pub(super) fn of(spec: &FilterSpec) -> Self {
+        let FilterSpec { integrations, connections, change_types, resources, event_types } = spec.clone();
+        Self { integrations, connections, change_types, resources, event_types }
+    }
+
+    fn check(self) -> Result<Filter, ApiError> {
+        let Self { integrations, connections, change_types, resources, event_types } = self;
+        let spec = FilterSpec { integrations, connections, change_types, resources, event_types };
+        Filter::parse(spec).map_err(|error| ApiError::invalid_field(&["filter", error.list()], error.to_string()))
+    }
+}
+
+impl Wanted {
+    pub(super) async fn check(self, surroundings: &Surroundings) -> Result<NewEndpoint, ApiError> {
+        let changes = Changes {
+            url: Some(self.url),
+            description: self.description,
+            headers: self.headers,
+            filter: self.filter,
+            ordering: self.ordering,
+            rate_limit: self.rate_limit,
+        };
+        let checked = changes.check(surroundings).await?;
+        let missing = || ApiError::invalid_field(&["url"], "Required");
+        Ok(NewEndpoint {
+            url: checked.url.ok_or_else(missing)?,
+            description: checked.description.unwrap_or_default(),
+            headers: checked.headers.unwrap_or_default(),
+            filter: checked.filter.unwrap_or_default(),
+        })
+    }
+}
+
+impl Changes {
+    pub(super) async fn check(self, surroundings: &Surroundings) -> Result<EndpointChanges, ApiError> {
+        if self.ordering.as_deref().is_some_and(|ordering| ordering != "none") {
+            return Err(not_built(&["ordering"], "any ordering but \"none\""));
+        }
+        if self.rate_limit.is_some() {
+            return Err(not_built(&["rate_limit"], "rate_limit"));
+        }
+        if self.description.as_deref().is_some_and(|text| text.chars().count() > LONGEST_DESCRIPTION) {
+            let message = format!("at most {LONGEST_DESCRIPTION} characters are wanted");
+            return Err(ApiError::invalid_field(&["description"], message));
+        }
+        let headers = self.headers.map(checked_headers).transpose()?;
+        let filter = self.filter.map(FilterBody::check).transpose()?;
+        // Last, since it asks for addresses.
+        let url = match self.url {
+            Some(text) => Some(surroundings.checked_url("url", &text).await?),
+            None => None,
+        };
+        Ok(EndpointChanges { url, description: self.description, headers, filter })
+    }
+}
+
+fn checked_headers(headers: BTreeMap<String, SecretString>) -> Result<Vec<(String, SecretString)>, ApiError> {
+    if headers.len() > MOST_HEADERS {
+        return Err(ApiError::invalid_field(&["headers"], format!("at most {MOST_HEADERS} headers are wanted")));
+    }
+    let mut names = BTreeSet::new();
+    headers
+        .into_iter()
+        .map(|(name, value)| {
+            let refused = |message: String| ApiError::invalid_field(&["headers", &name], message);
+            let parsed = check_header(&name, value.expose_secret()).map_err(|error| refused(error.to_string()))?;
+            let fresh = names.insert(parsed.as_str().to_owned());
+            if fresh { Ok((parsed.as_str().to_owned(), value)) } else { Err(refused("it is there twice".to_owned())) }
+        })
+        .collect()
+}

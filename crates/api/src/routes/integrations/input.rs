@@ -1,0 +1,259 @@
+//! What is asked of integrations, and whether it can be.
+
+use chrono::TimeDelta;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use waypost_core::account::Name;
+use waypost_core::integration::{AppCredentials, UniqueKey};
+use waypost_core::provider::Provider;
+use waypost_core::provider::catalogue::AuthMode;
+use waypost_postgres::integration::{IntegrationChanges, NewIntegration};
+
+use crate::error::{ApiError, Issue};
+
+/// The longest `clientState` that Graph takes, in characters.
+const LONGEST_SECRET: usize = 128;
+/// The longest client id, client secret, or list of scopes.
+const LONGEST_CREDENTIAL: usize = 4096;
+/// The longest that a replaced secret may stay valid.
+const LONGEST_GRACE: TimeDelta = TimeDelta::days(30);
+
+/// A new integration.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = IntegrationCreate)]
+pub(super) struct Wanted {
+    #[schema(example = "microsoft-oauth2-cc")]
+    provider: String,
+    /// 1 to 255 characters out of `a-zA-Z0-9~:.@ _-`.
+    #[schema(value_type = String, example = "graph-cc")]
+    unique_key: UniqueKey,
+    /// The provider's name when absent.
+    #[schema(value_type = Option<String>)]
+    display_name: Option<Name>,
+    credentials: Option<AppRegistration>,
+    /// True when absent.
+    forward_webhooks: Option<bool>,
+    /// Settings of the provider; none of the providers here has any.
+    #[schema(value_type = Option<Object>)]
+    integration_config: Option<Map<String, Value>>,
+    custom: Option<Custom>,
+}
+
+/// What shall change of an integration; what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = IntegrationChange)]
+pub(super) struct Changes {
+    #[schema(value_type = Option<String>)]
+    unique_key: Option<UniqueKey>,
+    #[schema(value_type = Option<String>)]
+    display_name: Option<Name>,
+    credentials: Option<AppRegistration>,
+    forward_webhooks: Option<bool>,
+    #[schema(value_type = Option<Object>)]
+    integration_config: Option<Map<String, Value>>,
+    custom: Option<Custom>,
+}
+
+/// The app registration that connections without credentials of their own sign in with.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AppRegistration {
+    #[serde(rename = "type")]
+    #[schema(example = "OAUTH2_CC")]
+    kind: String,
+    client_id: String,
+    #[schema(value_type = String)]
+    client_secret: SecretString,
+    /// Separated by commas.
+    scopes: Option<String>,
+}
+
+/// Settings that Nango keeps under `custom`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = IntegrationCustom)]
+struct Custom {
+    /// 1 to 128 characters; an empty text takes the secret away.
+    #[serde(rename = "webhookSecret")]
+    #[schema(value_type = Option<String>)]
+    webhook_secret: Option<SecretString>,
+}
+
+/// How a webhook secret is rotated.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhookSecretRotation)]
+pub(super) struct Rotate {
+    /// The new secret, 1 to 128 characters; made up when absent.
+    #[schema(value_type = Option<String>)]
+    secret: Option<SecretString>,
+    /// How long the one before stays valid, up to 30 days.
+    #[schema(example = "24h")]
+    grace: Option<String>,
+}
+
+impl Wanted {
+    pub(super) fn check(self) -> Result<NewIntegration, ApiError> {
+        let provider = Provider::named(&self.provider).ok_or_else(|| {
+            let message = format!("Provider \"{}\" does not exist", self.provider);
+            ApiError::invalid_body(vec![Issue::at(&["provider"], "invalid_string", message)])
+        })?;
+        refuse_config(self.integration_config.as_ref())?;
+        let webhook_secret = webhook_secret(self.custom)?.filter(|secret| !secret.expose_secret().is_empty());
+        let own_name = || Name::parse(provider.display_name()).map_err(ApiError::internal);
+        Ok(NewIntegration {
+            unique_key: self.unique_key,
+            provider,
+            display_name: self.display_name.map_or_else(own_name, Ok)?,
+            forward_webhooks: self.forward_webhooks.unwrap_or(true),
+            credentials: self.credentials.map(AppRegistration::check).transpose()?,
+            webhook_secret,
+        })
+    }
+}
+
+impl Changes {
+    pub(super) fn check(self) -> Result<IntegrationChanges, ApiError> {
+        refuse_config(self.integration_config.as_ref())?;
+        Ok(IntegrationChanges {
+            unique_key: self.unique_key,
+            display_name: self.display_name,
+            forward_webhooks: self.forward_webhooks,
+            credentials: self.credentials.map(AppRegistration::check).transpose()?,
+            webhook_secret: webhook_secret(self.custom)?,
+        })
+    }
+}
+
+impl AppRegistration {
+    fn check(self) -> Result<AppCredentials, ApiError> {
+        if self.kind != AuthMode::ClientCredentials.as_str() {
+            return Err(ApiError::invalid_field(
+                &["credentials", "type"],
+                "incompatible credentials auth type and provider auth: OAUTH2_CC is wanted",
+            ));
+        }
+        let fits = |text: &str| (1..=LONGEST_CREDENTIAL).contains(&text.len());
+        let parts = [
+            ("client_id", self.client_id.as_str()),
+            ("client_secret", self.client_secret.expose_secret()),
+            ("scopes", self.scopes.as_deref().unwrap_or("-")),
+        ];
+        if let Some((name, _)) = parts.into_iter().find(|(_, text)| !fits(text)) {
+            let message = format!("1 to {LONGEST_CREDENTIAL} bytes are wanted");
+            return Err(ApiError::invalid_field(&["credentials", name], message));
+        }
+        Ok(AppCredentials { client_id: self.client_id, client_secret: self.client_secret, scopes: self.scopes })
+    }
+}
+
+impl Rotate {
+    /// The secret, if one is given, and the grace of the one before.
+    pub(super) fn check(self, default: TimeDelta) -> Result<(Option<SecretString>, TimeDelta), ApiError> {
+        if let Some(secret) = &self.secret {
+            check_secret(&["secret"], secret)?;
+        }
+        let Some(text) = self.grace else { return Ok((self.secret, default)) };
+        let grace = humantime::parse_duration(&text).ok().and_then(|grace| TimeDelta::from_std(grace).ok());
+        let grace = grace.filter(|grace| *grace <= LONGEST_GRACE);
+        let refused = || ApiError::invalid_field(&["grace"], "a duration of up to 30 days is wanted, as \"24h\"");
+        Ok((self.secret, grace.ok_or_else(refused)?))
+    }
+}
+
+fn webhook_secret(custom: Option<Custom>) -> Result<Option<SecretString>, ApiError> {
+    let secret = custom.and_then(|custom| custom.webhook_secret);
+    match &secret {
+        Some(text) if !text.expose_secret().is_empty() => check_secret(&["custom", "webhookSecret"], text)?,
+        _ => {}
+    }
+    Ok(secret)
+}
+
+fn check_secret(path: &[&str], secret: &SecretString) -> Result<(), ApiError> {
+    if (1..=LONGEST_SECRET).contains(&secret.expose_secret().chars().count()) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_field(path, format!("1 to {LONGEST_SECRET} characters are wanted: Graph takes no more")))
+}
+
+fn refuse_config(config: Option<&Map<String, Value>>) -> Result<(), ApiError> {
+    match config.and_then(|config| config.keys().next()) {
+        Some(name) => Err(ApiError::invalid_field(&["integration_config", name], "the provider has no such setting")),
+        None => Ok(()),
+    }
+}
+
+/// What `include` asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Include {
+    /// Anything at all: then the webhook URL is shown, since clients drop all but the last of several.
+    pub(super) any: bool,
+    /// The credentials.
+    pub(super) credentials: bool,
+}
+
+impl Include {
+    pub(super) fn parse(query: &[(String, String)]) -> Result<Self, ApiError> {
+        let mut include = Self::default();
+        for (name, value) in query {
+            match (name.as_str(), value.as_str()) {
+                ("include" | "include[]", "webhook") => {}
+                ("include" | "include[]", "credentials") => include.credentials = true,
+                ("include" | "include[]", _) => {
+                    return Err(ApiError::invalid_query(vec![Issue::at(&["include"], "invalid_union", "Invalid input")]));
+                }
+                (other, _) => {
+                    let message = format!("Unrecognized key: \"{other}\"");
+                    return Err(ApiError::invalid_query(vec![Issue::at(&[other], "unrecognized_keys", message)]));
+                }
+            }
+            include.any = true;
+        }
+        Ok(include)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn include(pairs: &[(&str, &str)]) -> Result<Include, ApiError> {
+        let pairs: Vec<_> = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Include::parse(&pairs)
+    }
+
+    #[test]
+    fn an_include_may_be_given_once_repeated_or_in_brackets() {
+        let both = Include { any: true, credentials: true };
+        assert_eq!(include(&[]).unwrap(), Include::default());
+        assert_eq!(include(&[("include", "webhook")]).unwrap(), Include { any: true, credentials: false });
+        assert_eq!(include(&[("include", "webhook"), ("include", "credentials")]).unwrap(), both);
+        assert_eq!(include(&[("include[]", "credentials")]).unwrap(), both);
+        for refused in [("include", "bogus"), ("include", ""), ("limit", "1")] {
+            assert_eq!(include(&[refused]).unwrap_err().code(), "invalid_query_params", "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_secret_has_at_most_128_characters() {
+        let rotate = |secret: &str| Rotate { secret: Some(secret.into()), grace: None }.check(TimeDelta::zero());
+        assert!(rotate(&"ä".repeat(128)).is_ok());
+        assert!(rotate(&"a".repeat(129)).is_err());
+        assert!(rotate("").is_err());
+    }
+
+    #[test]
+    fn a_grace_is_a_duration_of_up_to_thirty_days() {
+        let rotate = |grace: &str| Rotate { secret: None, grace: Some(grace.to_owned()) }.check(TimeDelta::hours(1));
+        assert_eq!(rotate("90m").unwrap().1, TimeDelta::minutes(90));
+        assert_eq!(rotate("0s").unwrap().1, TimeDelta::zero());
+        for refused in ["31d", "-1h", "soon", "", "5"] {
+            assert!(rotate(refused).is_err(), "{refused}");
+        }
+    }
+}
