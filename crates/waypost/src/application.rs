@@ -1,0 +1,317 @@
+//! The assembly of the parts into a running process.
+//!
+//! Binds and connects in [`Application::build`], so that what is wrong is told before anything runs; runs until the
+//! shutdown in [`Application::run`]. Must not hold logic of its own: it converts settings, connects, starts and stops.
+
+mod parts;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waypost_api::health::{Part, Readiness};
+use waypost_api::ingress::Ingress;
+use waypost_api::{Addresses, Api, Handle, Parts};
+use waypost_core::clock::{self, SharedClock};
+use waypost_core::hand_off::HandOff;
+use waypost_egress::guard::{Guard, Policy};
+use waypost_egress::webhook::WebhookClient;
+use waypost_postgres::Store;
+use waypost_worker::bell::Bell;
+use waypost_worker::deliverer::{self, Deliverer};
+use waypost_worker::holder::Holder;
+use waypost_worker::matcher::Matcher;
+use waypost_worker::retention::{self, Retention};
+
+use crate::config::Settings;
+use crate::roles::{Role, Roles};
+use crate::shutdown::Shutdown;
+
+/// How often the process looks at what its readiness depends on.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
+
+/// A process of Waypost, bound and connected.
+pub struct Application {
+    grace: Duration,
+    clock: SharedClock,
+    store: Store,
+    bell: Bell,
+    api: Api,
+    addresses: Addresses,
+    ingress: Option<Arc<Ingress>>,
+    /// The tasks of intake: they end when the queue is closed and empty.
+    intake: TaskTracker,
+    deliverer: Option<deliverer::Running>,
+    /// Tells the deliverer and the loops to take nothing new.
+    stopping: CancellationToken,
+    scheduler: Option<Scheduler>,
+    partitions: Part,
+}
+
+/// The loops of the scheduler's role.
+struct Scheduler {
+    matcher: Matcher,
+    holder: Holder,
+    retention: Retention,
+}
+
+impl Application {
+    /// Connects to the database, binds the listeners and puts the parts of `roles` together. Nothing runs yet; the
+    /// database must be migrated.
+    ///
+    /// # Errors
+    /// When the database can't be reached or isn't migrated, or an address is taken.
+    pub async fn build(settings: Settings, roles: Roles, clock: SharedClock) -> anyhow::Result<Self> {
+        let ring = settings.security.encryption_keys.clone().context("security.encryption_keys is not set")?;
+        let store = Store::connect(parts::store_config(&settings)?, ring, Arc::clone(&clock)).await?;
+        let guard = Guard::new(Policy::new(settings.egress.allow.iter().copied()));
+        let bell = Bell::default();
+        let stopping = CancellationToken::new();
+        let common = Common { store: &store, guard: &guard, clock: &clock, bell: &bell, stopping: &stopping };
+        let (hand_off, deliverer) = hand_off(&settings, &roles, &common)?;
+
+        let intake = TaskTracker::new();
+        let ingress = roles.has(Role::Ingress).then(|| {
+            let config = parts::ingress_config(&settings);
+            Arc::new(Ingress::new(&config, &store, &hand_off, &clock, &intake))
+        });
+        let scheduler = Scheduler::new(&settings, &store, &clock, &bell);
+        let readiness = Readiness::default();
+        let partitions = readiness.part("partitions");
+        let parts = Parts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            verifiers: parts::verifiers(&settings, &clock),
+            readiness,
+            metrics: waypost_api::metrics::recorder()?,
+            ingress: ingress.clone(),
+            guard: Arc::new(guard),
+            connector: parts::connector(&settings)?,
+            tenant_connected: scheduler.matcher.hint(),
+            endpoint_changed: scheduler.holder.hint(),
+            hand_off,
+            settings: parts::api_settings(&settings),
+        };
+        let api = Api::build(&parts::api_config(&settings, &roles), &parts)?;
+        Ok(Self {
+            grace: settings.server.shutdown_grace,
+            clock,
+            store,
+            bell,
+            addresses: api.addresses(),
+            api,
+            ingress,
+            intake,
+            deliverer,
+            stopping,
+            scheduler: roles.has(Role::Scheduler).then_some(scheduler),
+            partitions,
+        })
+    }
+
+    /// Where ingress and environment API are reached; `None` when neither of their roles runs here.
+    #[must_use]
+    pub const fn public_address(&self) -> Option<SocketAddr> {
+        self.addresses.public
+    }
+
+    /// Where the admin API, health and metrics are reached.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs until somebody asks for the end, and everything in flight is finished.
+    ///
+    /// # Errors
+    /// When a part failed, or work had to be cut off.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let grace = self.grace;
+        self.start(&shutdown);
+        shutdown.finished(grace).await?;
+        Ok(())
+    }
+
+    /// Starts everything on the shutdown's tracker, and sees to it that it ends in the right order.
+    pub fn start(self, shutdown: &Shutdown) {
+        let loops = TaskTracker::new();
+        loops.spawn(self.bell.clone().pass_on(self.store.clone(), self.stopping.clone()));
+        loops.spawn(watch_partitions(self.store.clone(), self.partitions, self.stopping.clone()));
+        if let Some(scheduler) = self.scheduler {
+            scheduler.start(&loops, &self.stopping);
+        }
+        let deliverer = TaskTracker::new();
+        let handed_over = CancellationToken::new();
+        if let Some(running) = self.deliverer {
+            loops.spawn(self.bell.clone().listen(self.store.clone(), self.stopping.clone()));
+            deliverer.spawn(running.run(handed_over.clone()));
+        }
+        let ending = Ending {
+            api: self.api.handle(),
+            ingress: self.ingress,
+            intake: self.intake,
+            stopping: self.stopping,
+            handed_over,
+            deliverer,
+            loops,
+            store: self.store,
+        };
+        let (served, serving) = (shutdown.clone(), self.api.run());
+        shutdown.tracker().spawn(async move {
+            if let Err(error) = serving.await {
+                served.fail(format!("a listener failed: {error}"));
+            }
+        });
+        let soft = shutdown.soft().clone();
+        shutdown.tracker().spawn(async move {
+            soft.cancelled().await;
+            ending.end().await;
+        });
+        tracing::info!(public = ?self.addresses.public, admin = %self.addresses.admin, started_at = %self.clock.now(), "waypost runs");
+    }
+}
+
+/// What must end, in the order of [`Ending::end`].
+struct Ending {
+    api: Handle,
+    ingress: Option<Arc<Ingress>>,
+    intake: TaskTracker,
+    stopping: CancellationToken,
+    handed_over: CancellationToken,
+    deliverer: TaskTracker,
+    loops: TaskTracker,
+    store: Store,
+}
+
+impl Ending {
+    /// No new work; requests in flight are answered, what they brought is stored, what was begun is sent and written
+    /// down; health answers until the last.
+    async fn end(self) {
+        self.stopping.cancel();
+        self.api.stop_public(true).await;
+        if let Some(ingress) = &self.ingress {
+            ingress.stop();
+        }
+        drop(self.ingress);
+        self.intake.close();
+        self.intake.wait().await;
+        self.handed_over.cancel();
+        self.deliverer.close();
+        self.deliverer.wait().await;
+        self.loops.close();
+        self.loops.wait().await;
+        self.api.stop(true).await;
+        self.store.close().await;
+        tracing::info!("everything in flight is finished");
+    }
+}
+
+impl Scheduler {
+    fn new(settings: &Settings, store: &Store, clock: &SharedClock, bell: &Bell) -> Self {
+        let max_age = parts::delta(settings.delivery.max_age);
+        let config = retention::Config { events: parts::delta(settings.retention.events), max_age };
+        Self {
+            matcher: Matcher::new(store.clone(), Arc::clone(clock), bell.clone(), max_age),
+            holder: Holder::new(store.clone(), bell.clone()),
+            retention: Retention::new(store.clone(), Arc::clone(clock), bell.clone(), config),
+        }
+    }
+
+    fn start(self, tracker: &TaskTracker, stop: &CancellationToken) {
+        tracker.spawn(self.matcher.run(stop.clone()));
+        tracker.spawn(self.holder.run(stop.clone()));
+        tracker.spawn(self.retention.run(stop.clone()));
+    }
+}
+
+/// Who takes what intake has stored: the deliverer of this process, or the bell that wakes those of others.
+fn hand_off(
+    settings: &Settings,
+    roles: &Roles,
+    common: &Common<'_>,
+) -> anyhow::Result<(Arc<dyn HandOff>, Option<deliverer::Running>)> {
+    if !roles.has(Role::Relay) {
+        return Ok((Arc::new(common.bell.clone()), None));
+    }
+    let client = WebhookClient::new(common.guard.clone(), &parts::webhook_config(settings))?;
+    let parts = deliverer::Parts {
+        store: common.store.clone(),
+        client,
+        clock: Arc::clone(common.clock),
+        bell: common.bell.clone(),
+    };
+    let config = parts::deliverer_config(settings)?;
+    let (deliverer, running) = Deliverer::new(config, parts, common.stopping.clone());
+    Ok((Arc::new(deliverer), Some(running)))
+}
+
+/// What the parts have in common.
+struct Common<'a> {
+    store: &'a Store,
+    guard: &'a Guard,
+    clock: &'a SharedClock,
+    bell: &'a Bell,
+    stopping: &'a CancellationToken,
+}
+
+/// Tells readiness whether the partitions of the coming days are there.
+async fn watch_partitions(store: Store, partitions: Part, stop: CancellationToken) {
+    loop {
+        match store.missing_partitions().await {
+            Ok(missing) if missing.is_empty() => partitions.ready(),
+            Ok(missing) => {
+                tracing::error!(?missing, "partitions are missing: run `waypost migrate`, or the scheduler's role");
+                partitions.failing();
+            }
+            // That the store is away, readiness sees by itself.
+            Err(error) => tracing::debug!(%error, "partitions can't be looked at"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECK_EVERY) => {}
+        }
+    }
+}
+
+/// Runs `roles` until the shutdown is finished.
+///
+/// # Errors
+///
+/// When a part cannot be started, or failed.
+pub async fn serve(settings: Settings, roles: Roles, shutdown: Shutdown) -> anyhow::Result<()> {
+    let application = Application::build(settings, roles, clock::system()).await?;
+    application.run(shutdown).await
+}
+
+/// Brings the database to the current schema.
+///
+/// # Errors
+///
+/// When the database cannot be reached or a migration fails.
+pub async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+    Ok(Store::migrate(&parts::store_config(settings)?, &clock::system()).await?)
+}
+
+/// Makes the database when its server doesn't have it, and brings it to the current schema.
+pub(crate) async fn create_and_migrate(settings: &Settings) -> anyhow::Result<()> {
+    Store::create_database(&parts::store_config(settings)?).await?;
+    migrate(settings).await
+}
+
+/// The OpenAPI document, byte for byte `openapi.yaml`.
+///
+/// # Errors
+///
+/// When the document cannot be written as YAML.
+pub fn openapi() -> anyhow::Result<String> {
+    waypost_api::openapi::document().map_err(anyhow::Error::from_boxed)
+}
