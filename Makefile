@@ -50,8 +50,8 @@ chaos: setup ## kill the process and its database again and again under load, an
 
 .PHONY: bench
 bench: setup ## measure on this machine, release build, durable database; prints a table, writes JSON
-	@cargo build --release -p waypost -p waypost-tests
-	@$(WITH_POSTGRES) --durable -- cargo run --quiet --release -p waypost-tests --bin bench -- $(ARGS)
+	@cargo build --release -p waypost -p waypost-tests --bin waypost --bin waypost-bench
+	@"$${CARGO_TARGET_DIR:-target}/release/waypost-bench" $(ARGS)
 
 .PHONY: lint
 lint: setup ## everything that is checked without running: format, queries, clippy, documentation

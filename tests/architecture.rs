@@ -18,8 +18,14 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("waypost-postgres", &["waypost-core", "waypost-crypto"]),
     ("waypost-egress", &["waypost-core", "waypost-crypto"]),
     ("waypost-upstream", &["waypost-core", "waypost-crypto", "waypost-egress", "waypost-postgres"]),
-    ("waypost-worker", &["waypost-core", "waypost-crypto", "waypost-egress", "waypost-postgres", "waypost-upstream"]),
-    ("waypost-api", &["waypost-core", "waypost-crypto", "waypost-egress", "waypost-postgres", "waypost-upstream"]),
+    (
+        "waypost-worker",
+        &["waypost-core", "waypost-crypto", "waypost-egress", "waypost-postgres", "waypost-upstream"],
+    ),
+    (
+        "waypost-api",
+        &["waypost-core", "waypost-crypto", "waypost-egress", "waypost-postgres", "waypost-upstream"],
+    ),
     ("waypost-simulator", &["waypost-core", "waypost-crypto"]),
 ];
 
@@ -64,7 +70,8 @@ fn no_crate_knows_one_that_is_not_below_it() {
         let Some((_, allowed)) = MAY_KNOW.iter().find(|(of, _)| *of == name) else { continue };
         known.retain(|dependency| dependency.starts_with("waypost"));
 
-        let forbidden: Vec<&String> = known.iter().filter(|dependency| !allowed.contains(&dependency.as_str())).collect();
+        let forbidden: Vec<&String> =
+            known.iter().filter(|dependency| !allowed.contains(&dependency.as_str())).collect();
 
         assert!(forbidden.is_empty(), "{name} must not depend on {forbidden:?}");
     }
@@ -85,7 +92,8 @@ fn heavy_libraries_stay_where_they_are_wrapped() {
 fn the_pure_crates_do_no_input_or_output() {
     let dependencies = dependencies(&workspace());
     for name in ["waypost-crypto", "waypost-core"] {
-        let impure: Vec<&str> = IMPURE.into_iter().filter(|library| dependencies[name].contains(*library)).collect();
+        let impure: Vec<&str> =
+            IMPURE.into_iter().filter(|library| dependencies[name].contains(*library)).collect();
 
         assert!(impure.is_empty(), "{name} must not depend on {impure:?}");
     }

@@ -12,7 +12,11 @@ async fn an_environment_comes_with_its_uuid_and_its_secrets_once() {
     assert!(id.starts_with("acc_"), "{account}");
     assert_eq!(account["name"], "acme");
 
-    let made = app.admin().post(&format!("/admin/accounts/{id}/environments"), &json!({"name": "dev"})).await.expect(201);
+    let made = app
+        .admin()
+        .post(&format!("/admin/accounts/{id}/environments"), &json!({"name": "dev"}))
+        .await
+        .expect(201);
 
     let secret = |name: &str| made[name].as_str().unwrap().parse::<Uuid>().unwrap();
     assert_eq!(secret("uuid").get_version_num(), 4);
@@ -38,7 +42,13 @@ async fn accounts_and_environments_are_listed_page_by_page() {
     let mut pages = 0;
     loop {
         let page = app.viewer().get(&path).await.expect(200);
-        names.extend(page["data"].as_array().unwrap().iter().map(|account| account["name"].as_str().unwrap().to_owned()));
+        names.extend(
+            page["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|account| account["name"].as_str().unwrap().to_owned()),
+        );
         pages += 1;
         match page["next_cursor"].as_str() {
             Some(cursor) => path = format!("/admin/accounts?limit=2&cursor={cursor}"),
@@ -68,7 +78,10 @@ async fn an_account_that_is_not_there_has_no_environments() {
     let app = TestApp::spawn().await;
 
     for id in ["acc_01jd7q3v5he8r9w0x1y2z3a4b5", "acc_x", "env_01jd7q3v5he8r9w0x1y2z3a4b5"] {
-        app.admin().post(&format!("/admin/accounts/{id}/environments"), &json!({"name": "dev"})).await.refused(404, "not_found");
+        app.admin()
+            .post(&format!("/admin/accounts/{id}/environments"), &json!({"name": "dev"}))
+            .await
+            .refused(404, "not_found");
     }
 }
 
@@ -86,7 +99,10 @@ async fn bodies_that_make_no_sense_are_refused_with_the_place_of_the_mistake() {
         let refused = app.admin().post("/admin/accounts", &body).await.refused(400, "invalid_body");
         assert!(refused["error"].to_string().contains(place), "{body}: {refused}");
     }
-    for body in ["", "{", "[]", "\"x\"", "{\"name\":\"a\"} trailing"] {
+    for body in ["{", "{\"name\":\"a\"} trailing", "{\"name\":\"\u{0}\"}"] {
+        app.admin().post_bytes("/admin/accounts", body).await.refused(400, "invalid_json");
+    }
+    for body in ["[]", "[\"a\"]", "\"x\"", "null", "7"] {
         app.admin().post_bytes("/admin/accounts", body).await.refused(400, "invalid_body");
     }
 }
@@ -113,7 +129,10 @@ async fn an_operator_works_in_an_environment_as_its_own_key_does() {
     let tenant = app.tenant("acme").await;
     let operator = app.admin().below(&format!("/admin/environments/{}", tenant.environment));
 
-    operator.post("/integrations", &json!({"provider": "microsoft-oauth2-cc", "unique_key": "made-by-admin"})).await.expect(200);
+    operator
+        .post("/integrations", &json!({"provider": "microsoft-oauth2-cc", "unique_key": "made-by-admin"}))
+        .await
+        .expect(200);
 
     let theirs = tenant.api.get("/integrations").await.expect(200);
     assert_eq!(theirs, operator.get("/integrations").await.expect(200));
@@ -145,7 +164,9 @@ async fn the_queue_tells_how_much_waits() {
 async fn a_path_with_a_broken_uuid_is_400_or_404_but_never_500() {
     let app = TestApp::spawn().await;
 
-    for path in ["/admin/environments/x", "/admin/environments/x/integrations", "/admin/environments/%00/api-keys"] {
+    for path in
+        ["/admin/environments/x", "/admin/environments/x/integrations", "/admin/environments/%00/api-keys"]
+    {
         let answer = app.admin().get(path).await;
         assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
         assert!(answer.json()["error"]["code"].is_string());

@@ -58,7 +58,10 @@ async fn an_environment_has_at_most_fifty_keys() {
         app.admin().post(&keys(&tenant), &json!({"display_name": format!("key {number}")})).await.expect(201);
     }
 
-    app.admin().post(&keys(&tenant), &json!({"display_name": "one too many"})).await.refused(400, "resource_capped");
+    app.admin()
+        .post(&keys(&tenant), &json!({"display_name": "one too many"}))
+        .await
+        .refused(400, "resource_capped");
 }
 
 #[tokio::test]
@@ -74,7 +77,8 @@ async fn keys_of_an_environment_that_is_not_there_are_404() {
 async fn a_key_of_another_environment_can_not_be_revoked_here() {
     let app = TestApp::spawn().await;
     let (acme, umbrella) = (app.tenant("acme").await, app.tenant("umbrella").await);
-    let theirs = app.admin().get(&keys(&umbrella)).await.expect(200)["data"][0]["id"].as_str().unwrap().to_owned();
+    let theirs =
+        app.admin().get(&keys(&umbrella)).await.expect(200)["data"][0]["id"].as_str().unwrap().to_owned();
 
     app.admin().delete(&format!("{}/{theirs}", keys(&acme))).await.refused(404, "not_found");
 

@@ -88,7 +88,11 @@ async fn a_refused_change_leaves_no_entry() {
     let tenant = app.tenant("acme").await;
     let before = entries(&app).await.len();
 
-    tenant.api.post("/integrations", &json!({"provider": "nonsense", "unique_key": "k"})).await.refused(400, "invalid_body");
+    tenant
+        .api
+        .post("/integrations", &json!({"provider": "nonsense", "unique_key": "k"}))
+        .await
+        .refused(400, "invalid_body");
     tenant.api.delete("/integrations/nothing").await.refused(404, "not_found");
     tenant.api.get("/integrations").await.expect(200);
     app.viewer().post("/admin/accounts", &json!({"name": "x"})).await.refused(403, "forbidden");
@@ -101,7 +105,11 @@ async fn entries_hold_no_secrets() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
     tenant.connection("conn-1", TENANT).await;
-    tenant.api.patch("/integrations/graph-cc", &json!({"custom": {"webhookSecret": "changed-secret-5512"}})).await.expect(200);
+    tenant
+        .api
+        .patch("/integrations/graph-cc", &json!({"custom": {"webhookSecret": "changed-secret-5512"}}))
+        .await
+        .expect(200);
 
     let text = Value::from(entries(&app).await).to_string();
 
@@ -116,7 +124,8 @@ async fn nobody_can_change_what_was_written() {
     app.tenant("acme").await;
     let mut connection = app.db_connect().await;
 
-    for statement in ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"] {
+    for statement in ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
+    {
         let error = sqlx::query(statement).execute(&mut connection).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{statement}: {error}");
     }

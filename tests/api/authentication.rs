@@ -51,7 +51,11 @@ async fn a_key_may_be_given_with_or_without_the_word_bearer_and_in_any_case() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    for header in [format!("Bearer {}", tenant.key), tenant.key.clone(), format!("Bearer {}", tenant.key.to_uppercase())] {
+    for header in [
+        format!("Bearer {}", tenant.key),
+        tenant.key.clone(),
+        format!("Bearer {}", tenant.key.to_uppercase()),
+    ] {
         assert_eq!(with_header(&app, Some(&header)).await.status, 200, "{header}");
     }
 }
@@ -62,7 +66,8 @@ async fn a_key_ends_with_its_time_and_when_it_is_revoked() {
     let tenant = app.tenant("acme").await;
     let keys = format!("/admin/environments/{}/api-keys", tenant.environment);
     let end = "2099-01-01T00:00:00Z";
-    let made = app.admin().post(&keys, &json!({"display_name": "short", "expires_at": end})).await.expect(201);
+    let made =
+        app.admin().post(&keys, &json!({"display_name": "short", "expires_at": end})).await.expect(201);
     let short = app.public().with_token(made["secret"].as_str().unwrap());
     short.get("/integrations").await.expect(200);
 
@@ -71,7 +76,11 @@ async fn a_key_ends_with_its_time_and_when_it_is_revoked() {
 
     short.get("/integrations").await.refused(401, "unknown_account");
     app.admin().delete(&revoke).await.refused(404, "not_found");
-    let made = app.admin().post(&keys, &json!({"display_name": "soon", "expires_at": "2098-01-01T00:00:00Z"})).await.expect(201);
+    let made = app
+        .admin()
+        .post(&keys, &json!({"display_name": "soon", "expires_at": "2098-01-01T00:00:00Z"}))
+        .await
+        .expect(201);
     let soon = app.public().with_token(made["secret"].as_str().unwrap());
     app.clock().advance(chrono::TimeDelta::days(365 * 80));
     soon.get("/integrations").await.refused(401, "unknown_account");
@@ -101,7 +110,11 @@ async fn a_body_has_to_say_that_it_is_json() {
     let tenant = app.tenant("acme").await;
     let body = json!({"provider": "microsoft-oauth2-cc", "unique_key": "k"}).to_string();
 
-    let request = tenant.api.request(Method::POST, "/integrations").header(CONTENT_TYPE, "text/plain").body(body.clone());
+    let request = tenant
+        .api
+        .request(Method::POST, "/integrations")
+        .header(CONTENT_TYPE, "text/plain")
+        .body(body.clone());
     let refused = tenant.api.send(request).await;
 
     assert_eq!(refused.status, 415);
@@ -109,7 +122,10 @@ async fn a_body_has_to_say_that_it_is_json() {
     assert_eq!(refused.json(), json!({"error": {"code": "invalid_content_type", "message": message}}));
     let request = tenant.api.request(Method::POST, "/integrations").body(body.clone());
     tenant.api.send(request).await.expect(200);
-    let request = tenant.api.request(Method::PATCH, "/integrations/k").header(CONTENT_TYPE, "application/json; charset=utf-8");
+    let request = tenant
+        .api
+        .request(Method::PATCH, "/integrations/k")
+        .header(CONTENT_TYPE, "application/json; charset=utf-8");
     tenant.api.send(request.body(r#"{"display_name":"K"}"#)).await.expect(200);
 }
 
@@ -174,7 +190,15 @@ async fn a_viewer_reads_but_changes_nothing_and_sees_no_secret() {
     let environment = format!("/admin/environments/{}", tenant.environment);
     let viewer = app.viewer().below(&environment);
 
-    for path in ["/integrations", "/connections", "/events", "/deliveries", "/rejections", "/endpoints", "/environment/webhook-settings"] {
+    for path in [
+        "/integrations",
+        "/connections",
+        "/events",
+        "/deliveries",
+        "/rejections",
+        "/endpoints",
+        "/environment/webhook-settings",
+    ] {
         viewer.get(path).await.expect(200);
     }
     let shown = viewer.get("/connections/conn-1?provider_config_key=graph-cc").await.expect(200);
@@ -182,11 +206,21 @@ async fn a_viewer_reads_but_changes_nothing_and_sees_no_secret() {
     for path in [format!("/endpoints/{endpoint}/secret")] {
         viewer.get(&path).await.refused(403, "forbidden");
     }
-    let all = viewer.get("/integrations/graph-cc?include=credentials&include=webhook").await.expect(200).to_string();
+    let all = viewer
+        .get("/integrations/graph-cc?include=credentials&include=webhook")
+        .await
+        .expect(200)
+        .to_string();
     assert!(!all.contains(waypost_harness::WEBHOOK_SECRET), "{all}");
-    viewer.post("/integrations", &json!({"provider": "microsoft-oauth2-cc", "unique_key": "k"})).await.refused(403, "forbidden");
+    viewer
+        .post("/integrations", &json!({"provider": "microsoft-oauth2-cc", "unique_key": "k"}))
+        .await
+        .refused(403, "forbidden");
     viewer.delete("/integrations/graph-cc").await.refused(403, "forbidden");
-    viewer.patch("/environment/webhook-settings", &json!({"primary_url": ""})).await.refused(403, "forbidden");
+    viewer
+        .patch("/environment/webhook-settings", &json!({"primary_url": ""}))
+        .await
+        .refused(403, "forbidden");
     app.viewer().post("/admin/accounts", &json!({"name": "x"})).await.refused(403, "forbidden");
     app.viewer().delete(&environment).await.refused(403, "forbidden");
 }

@@ -57,6 +57,8 @@ async fn a_connection_is_made_with_201_and_shown_as_nango_shows_it() {
 #[tokio::test]
 async fn what_a_connection_is_given_comes_back() {
     let app = TestApp::spawn().await;
+    // The notice of its creation goes to the override, where nobody is.
+    app.leave_work();
     let tenant = app.tenant("acme").await;
     let end_user = json!({"id": "u1", "email": "a@b.example", "display_name": "A", "tags": {}});
 
@@ -112,7 +114,11 @@ async fn connections_are_listed_newest_first_without_credentials_or_configuratio
     tenant.integration_with(&json!({"unique_key": "second"})).await;
     tenant.connection("conn-a", TENANT).await;
     tenant.connection("conn-b", OTHER_TENANT).await;
-    tenant.connection_with(&json!({"connection_id": "conn-c", "provider_config_key": "second", "tags": {"org": "x"}})).await;
+    tenant
+        .connection_with(
+            &json!({"connection_id": "conn-c", "provider_config_key": "second", "tags": {"org": "x"}}),
+        )
+        .await;
 
     let listed = tenant.api.get("/connections").await.expect(200);
 
@@ -121,8 +127,17 @@ async fn connections_are_listed_newest_first_without_credentials_or_configuratio
     assert_eq!(ids, ["conn-c", "conn-b", "conn-a"]);
     let mut names: Vec<&str> = connections[0].as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    let wanted =
-        ["connection_id", "created", "end_user", "errors", "id", "metadata", "provider", "provider_config_key", "tags"];
+    let wanted = [
+        "connection_id",
+        "created",
+        "end_user",
+        "errors",
+        "id",
+        "metadata",
+        "provider",
+        "provider_config_key",
+        "tags",
+    ];
     assert_eq!(names, wanted);
     assert!(!listed.to_string().contains("should-see"));
 }
@@ -139,7 +154,9 @@ async fn the_list_is_filtered_and_paged() {
     let tenant = app.tenant("acme").await;
     tenant.integration_with(&json!({"unique_key": "second"})).await;
     let end_user = json!({"id": "u1"});
-    tenant.connection_with(&json!({"connection_id": "conn-a", "end_user": end_user, "tags": {"org": "x"}})).await;
+    tenant
+        .connection_with(&json!({"connection_id": "conn-a", "end_user": end_user, "tags": {"org": "x"}}))
+        .await;
     tenant.connection_with(&json!({"connection_id": "conn-b", "tags": {"org": "y"}})).await;
     tenant.connection_with(&json!({"connection_id": "other", "provider_config_key": "second"})).await;
 
@@ -237,7 +254,11 @@ async fn tags_are_replaced_and_the_override_is_set_and_cleared() {
     assert_eq!(tenant.api.get(PATH).await.expect(200)["webhook_url_override"], url);
     tenant.api.patch(PATH, &json!({"webhook_url_override": ""})).await.expect(200);
     assert_eq!(tenant.api.get(PATH).await.expect(200)["webhook_url_override"], json!(null));
-    for body in [json!({"connection_config": {}}), json!({"tags": 1}), json!({"webhook_url_override": "http://10.0.0.1/"})] {
+    for body in [
+        json!({"connection_config": {}}),
+        json!({"tags": 1}),
+        json!({"webhook_url_override": "http://10.0.0.1/"}),
+    ] {
         assert_eq!(tenant.api.patch(PATH, &body).await.status, 400, "{body}");
     }
 }
@@ -283,7 +304,11 @@ async fn the_old_singular_paths_still_work() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    tenant.api.post("/connection", &tenant.connection_body(&json!({"connection_id": "conn-1"}))).await.expect(201);
+    tenant
+        .api
+        .post("/connection", &tenant.connection_body(&json!({"connection_id": "conn-1"})))
+        .await
+        .expect(201);
     tenant.api.get("/connection/conn-1?provider_config_key=graph-cc").await.expect(200);
     let listed = tenant.api.get("/connection").await.expect(200);
     assert_eq!(listed["connections"][0]["connection_id"], "conn-1");

@@ -179,7 +179,8 @@ async fn endpoints_are_listed_page_by_page() {
     let all = tenant.list("/endpoints?limit=2").await;
 
     let custom: Vec<&Value> = all.iter().filter(|endpoint| endpoint["kind"] == "custom").collect();
-    let mut descriptions: Vec<&str> = custom.iter().map(|endpoint| endpoint["description"].as_str().unwrap()).collect();
+    let mut descriptions: Vec<&str> =
+        custom.iter().map(|endpoint| endpoint["description"].as_str().unwrap()).collect();
     descriptions.sort_unstable();
     assert_eq!(descriptions, ["0", "1", "2", "3", "4"]);
 }
@@ -195,7 +196,10 @@ async fn primary_and_secondary_are_not_deleted_but_cleared() {
 
     let shown = tenant.api.get("/environment/webhook-settings").await.expect(200);
     let still: Vec<Value> = tenant.list("/endpoints").await;
-    assert!(shown["primary_url"].is_null() || still.iter().any(|endpoint| endpoint["kind"] == "primary"), "{shown} {still:#?}");
+    assert!(
+        shown["primary_url"].is_null() || still.iter().any(|endpoint| endpoint["kind"] == "primary"),
+        "{shown} {still:#?}"
+    );
     tenant.primary(&receiver).await;
 }
 
@@ -223,7 +227,11 @@ async fn another_environments_endpoint_is_404() {
 
     umbrella.api.get(&format!("/endpoints/{id}")).await.refused(404, "not_found");
     umbrella.api.get(&format!("/endpoints/{id}/secret")).await.refused(404, "not_found");
-    umbrella.api.patch(&format!("/endpoints/{id}"), &json!({"description": "x"})).await.refused(404, "not_found");
+    umbrella
+        .api
+        .patch(&format!("/endpoints/{id}"), &json!({"description": "x"}))
+        .await
+        .refused(404, "not_found");
     umbrella.api.post(&format!("/endpoints/{id}/disable"), &json!({})).await.refused(404, "not_found");
     umbrella.api.post(&format!("/endpoints/{id}/enable"), &json!({})).await.refused(404, "not_found");
     umbrella.api.post(&format!("/endpoints/{id}/secret/rotate"), &json!({})).await.refused(404, "not_found");
@@ -236,7 +244,15 @@ async fn ids_that_are_none_are_404() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    for id in ["x", "ep_", "ep_x", "evt_01jd7q3v5he8r9w0x1y2z3a4b5", "ep_01jd7q3v5he8r9w0x1y2z3a4b5", "%00", "ep_8zzzzzzzzzzzzzzzzzzzzzzzzz"] {
+    for id in [
+        "x",
+        "ep_",
+        "ep_x",
+        "evt_01jd7q3v5he8r9w0x1y2z3a4b5",
+        "ep_01jd7q3v5he8r9w0x1y2z3a4b5",
+        "%00",
+        "ep_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+    ] {
         tenant.api.get(&format!("/endpoints/{id}")).await.refused(404, "not_found");
     }
 }

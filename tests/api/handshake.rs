@@ -23,7 +23,10 @@ async fn the_token_comes_back_decoded_as_a_form_decodes_it() {
 
     for (query, token) in [
         ("validationToken=plain", "plain"),
-        ("validationToken=Validation%3a+Testing+client+application", "Validation: Testing client application"),
+        (
+            "validationToken=Validation%3a+Testing+client+application",
+            "Validation: Testing client application",
+        ),
         ("validationToken=a%20b%2Bc", "a b+c"),
         ("other=1&validationToken=x&more=2", "x"),
         ("validationToken=%C3%A9%E2%82%AC", "é€"),
@@ -74,7 +77,9 @@ async fn no_environment_or_integration_has_to_exist() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    for path in [tenant.ingress(), tenant.ingress_of("unknown"), format!("/webhook/{ENVIRONMENT}/graph-cc/lifecycle")] {
+    for path in
+        [tenant.ingress(), tenant.ingress_of("unknown"), format!("/webhook/{ENVIRONMENT}/graph-cc/lifecycle")]
+    {
         let request = app.public().request(Method::POST, &format!("{path}?validationToken=t"));
         assert_echo(&app.public().send(request).await, "t");
     }

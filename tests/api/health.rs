@@ -37,7 +37,8 @@ async fn metrics_are_text_with_bounded_labels_on_the_admin_listener() {
 #[tokio::test]
 async fn metrics_may_be_kept_behind_a_token() {
     let token = "a-metrics-token-of-some-length";
-    let app = TestApp::spawn_with(|settings| settings.admin.metrics_token = Some(SecretString::from(token))).await;
+    let app =
+        TestApp::spawn_with(|settings| settings.admin.metrics_token = Some(SecretString::from(token))).await;
     let admin = app.instance().admin();
 
     assert_eq!(admin.get("/metrics").await.status, 401);

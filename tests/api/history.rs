@@ -30,7 +30,16 @@ async fn lists_refuse_bounds_cursors_and_parameters_that_make_no_sense() {
     let tenant = app.tenant("acme").await;
 
     for list in LISTS {
-        for query in ["limit=0", "limit=201", "limit=-1", "limit=x", "cursor=nonsense", "cursor=", "colour=red", "limit=1&limit=2"] {
+        for query in [
+            "limit=0",
+            "limit=201",
+            "limit=-1",
+            "limit=x",
+            "cursor=nonsense",
+            "cursor=",
+            "colour=red",
+            "limit=1&limit=2",
+        ] {
             tenant.api.get(&format!("{list}?{query}")).await.refused(400, "invalid_query_params");
         }
         let page = tenant.api.get(&format!("{list}?limit=200")).await.expect(200);
@@ -88,7 +97,8 @@ async fn events_are_filtered() {
         let found = tenant.list(&format!("/events?{query}")).await;
         assert_eq!(found.len(), wanted, "{query}: {found:#?}");
     }
-    let by_tenant = tenant.list(&format!("/events?tenant_id={}&kind=forward", OTHER_TENANT.to_uppercase())).await;
+    let by_tenant =
+        tenant.list(&format!("/events?tenant_id={}&kind=forward", OTHER_TENANT.to_uppercase())).await;
     assert_eq!(by_tenant.len(), 2, "{by_tenant:#?}");
 }
 
@@ -123,8 +133,7 @@ async fn one_event_shows_its_payload_masked_and_its_deliveries() {
 
     let shown = tenant.api.get(&format!("/events/{}", event["id"].as_str().unwrap())).await.expect(200);
 
-    assert_eq!(shown["payload"]["connectionId"], "conn-1", "{shown}");
-    let item = &shown["payload"]["payload"]["value"][0];
+    let item = &shown["payload"]["value"][0];
     assert_eq!(item["tenantId"], TENANT);
     assert!(!shown.to_string().contains(waypost_harness::WEBHOOK_SECRET), "{shown}");
     assert!(item.get("clientState").is_some_and(Value::is_string), "masked, not taken away: {item}");
@@ -138,16 +147,22 @@ async fn one_delivery_shows_its_attempts() {
     let tenant = busy(&app, &receiver, 1).await;
     let deliveries = tenant.list("/deliveries").await;
     assert_eq!(deliveries.len(), 2, "{deliveries:#?}");
-    for name in ["id", "event_id", "endpoint_id", "status", "attempts", "next_attempt_at", "created_at", "updated_at"] {
+    for name in
+        ["id", "event_id", "endpoint_id", "status", "attempts", "next_attempt_at", "created_at", "updated_at"]
+    {
         assert!(deliveries[0].get(name).is_some(), "{name} in {}", deliveries[0]);
     }
 
-    let shown = tenant.api.get(&format!("/deliveries/{}", deliveries[0]["id"].as_str().unwrap())).await.expect(200);
+    let shown =
+        tenant.api.get(&format!("/deliveries/{}", deliveries[0]["id"].as_str().unwrap())).await.expect(200);
 
     assert_eq!((&shown["status"], &shown["attempts"]), (&json!("delivered"), &json!(1)));
     let log = shown["attempt_log"].as_array().unwrap();
     assert_eq!(log.len(), 1);
-    assert_eq!((&log[0]["number"], &log[0]["status_code"], &log[0]["error"]), (&json!(1), &json!(200), &json!(null)));
+    assert_eq!(
+        (&log[0]["number"], &log[0]["status_code"], &log[0]["error"]),
+        (&json!(1), &json!(200), &json!(null))
+    );
     assert!(log[0]["started_at"].is_string() && log[0]["duration_ms"].is_u64(), "{log:#?}");
 }
 

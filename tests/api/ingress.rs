@@ -69,7 +69,10 @@ async fn a_path_has_to_name_an_environment_and_an_integration() {
     ] {
         let refused = post(&app, &path, r#"{"value":[]}"#).await.refused(400, "invalid_uri_params");
 
-        assert!(refused["error"]["errors"].as_array().is_some_and(|errors| !errors.is_empty()), "{path}: {refused}");
+        assert!(
+            refused["error"]["errors"].as_array().is_some_and(|errors| !errors.is_empty()),
+            "{path}: {refused}"
+        );
     }
 }
 
@@ -120,9 +123,8 @@ async fn a_deleted_environment_is_unknown() {
 async fn what_is_not_json_is_refused_and_shown_as_a_rejection() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
-    let deep = format!("{{\"value\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
 
-    let bodies: [&[u8]; 10] = [
+    let bodies: [&[u8]; 9] = [
         b"",
         b" ",
         b"{",
@@ -132,7 +134,6 @@ async fn what_is_not_json_is_refused_and_shown_as_a_rejection() {
         b"{\"value\":[],}",
         b"{\"value\":[\"\xff\xfe\"]}",
         b"value=1",
-        deep.as_bytes(),
     ];
     for body in bodies {
         let answer = post(&app, &tenant.ingress(), body.to_vec()).await;
@@ -146,9 +147,26 @@ async fn what_is_not_json_is_refused_and_shown_as_a_rejection() {
     assert!(tenant.list("/events").await.is_empty());
     wait::until_true("all of them to be counted", async || {
         let counts = tenant.list("/rejections").await;
-        counts.iter().filter(|row| row["reason"] == "invalid_json").map(|row| row["count"].as_u64().unwrap()).sum::<u64>() == 10
+        let invalid = counts.iter().filter(|row| row["reason"] == "invalid_json");
+        invalid.map(|row| row["count"].as_u64().unwrap()).sum::<u64>() == 9
     })
     .await;
+}
+
+#[tokio::test]
+async fn nesting_without_end_brings_nothing_down() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let inside = item(TENANT).to_string().replacen('{', &format!("{{\"deep\":{deep},"), 1);
+
+    for body in [format!("{{\"value\":{deep}}}"), deep, format!("{{\"value\":[{inside}]}}")] {
+        let answer = post(&app, &tenant.ingress(), body).await;
+        assert!(matches!(answer.status, 202 | 400), "{}", answer.text());
+    }
+
+    assert!(tenant.list("/events").await.is_empty());
+    tenant.accept(&[item(TENANT)]).await;
 }
 
 #[tokio::test]
@@ -156,7 +174,17 @@ async fn json_that_is_no_collection_is_refused() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    for body in ["null", "1", "\"value\"", "[]", "{}", r#"{"value":null}"#, r#"{"value":{}}"#, r#"{"Value":[]}"#, "true"] {
+    for body in [
+        "null",
+        "1",
+        "\"value\"",
+        "[]",
+        "{}",
+        r#"{"value":null}"#,
+        r#"{"value":{}}"#,
+        r#"{"Value":[]}"#,
+        "true",
+    ] {
         post(&app, &tenant.ingress(), body).await.refused(400, "invalid_payload");
     }
 
@@ -230,7 +258,7 @@ async fn one_bad_item_never_sinks_the_rest() {
 
     let event = tenant.only("/events").await;
     let shown = tenant.api.get(&format!("/events/{}", event["id"].as_str().unwrap())).await.expect(200);
-    assert_eq!(shown["payload"]["payload"]["value"].as_array().map(Vec::len).or(shown["payload"]["value"].as_array().map(Vec::len)), Some(2), "{shown}");
+    assert_eq!(shown["payload"]["value"].as_array().map(Vec::len), Some(2), "{shown}");
 }
 
 #[tokio::test]
@@ -258,8 +286,12 @@ async fn one_post_with_many_tenants_makes_one_event_for_each() {
 
     tenant.accept(&[item(TENANT), item(OTHER_TENANT), item(TENANT)]).await;
 
-    let mut tenants: Vec<String> =
-        tenant.list("/events").await.iter().map(|event| event["tenant_id"].as_str().unwrap().to_owned()).collect();
+    let mut tenants: Vec<String> = tenant
+        .list("/events")
+        .await
+        .iter()
+        .map(|event| event["tenant_id"].as_str().unwrap().to_owned())
+        .collect();
     tenants.sort();
     assert_eq!(tenants, [TENANT, OTHER_TENANT]);
 }
@@ -274,14 +306,15 @@ async fn an_item_without_a_tenant_is_kept_but_matches_nobody() {
 
     tenant.accept(&[item]).await;
 
-    assert_eq!(tenant.only("/events").await["status"], "unmatched");
+    assert_eq!(tenant.only("/events?kind=forward").await["status"], "unmatched");
 }
 
 #[tokio::test]
 async fn a_content_type_is_not_asked_for() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
-    let request = app.public().request(Method::POST, &tenant.ingress()).body(tenant.notification(TENANT).to_string());
+    let request =
+        app.public().request(Method::POST, &tenant.ingress()).body(tenant.notification(TENANT).to_string());
 
     app.public().send(request).await.expect(202);
 }

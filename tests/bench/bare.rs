@@ -1,5 +1,5 @@
 //! The limit of the HTTP part: an actix-web server that reads a body and answers 202, as a process of its own with as
-//! many workers as the machine has cores, like Waypost's. Must not do anything else.
+//! many workers as Waypost has. Must not do anything else.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -9,6 +9,9 @@ use std::{
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
+
+/// As Waypost has them for its public listener, on machines with so many cores.
+pub(crate) const WORKERS: usize = 4;
 
 /// A bare server that ends with this value.
 #[derive(Debug)]

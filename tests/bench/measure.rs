@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    bare::BareServer,
+    bare::{self, BareServer},
     database::Database,
     figures::{self, Latency, per},
     insert,
@@ -83,7 +83,7 @@ pub(crate) struct Run {
 
 /// Requests a second that a bare server answers.
 pub(crate) async fn bare(connections: usize, measured: Duration) -> anyhow::Result<Run> {
-    let server = BareServer::start(machine::cores())?;
+    let server = BareServer::start(bare::WORKERS.min(machine::cores()))?;
     let request = Same::new(server.address)?;
     let plan = Plan { address: server.address, connections, pace: Pace::Closed, warm_up: WARM_UP, measured };
     let before = Moment::now(Some(server.pid()), None);

@@ -44,7 +44,12 @@ async fn kill_again_and_again(rounds: usize) {
     load.until_more_is_accepted(|| program.log_tail()).await;
     let ledger = load.stop().await;
     assert!(ledger.unavailable >= rounds * REFUSALS, "{}", ledger.summary());
-    assert_eq!(ledger.unanswered, 0, "every request is answered while the process lives: {}", ledger.summary());
+    assert_eq!(
+        ledger.unanswered,
+        0,
+        "every request is answered while the process lives: {}",
+        ledger.summary()
+    );
     reckon(&estate, &program.public(), &ledger, || program.log_tail()).await;
     assert!(program.is_running(), "it is still the process that was started at first");
 }

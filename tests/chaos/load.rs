@@ -80,7 +80,9 @@ impl Load {
     pub(crate) async fn until_more_is_accepted(&self, logs: impl Fn() -> String) {
         let wanted = self.shared.ledger().accepted.len() + PROGRESS;
         let accepted = async || (self.shared.ledger().accepted.len() >= wanted).then_some(());
-        let missing = async || format!("{wanted} accepted notifications: {}, {}", self.shared.ledger().summary(), logs());
+        let missing = async || {
+            format!("{wanted} accepted notifications: {}, {}", self.shared.ledger().summary(), logs())
+        };
         within(PATIENCE * 3, accepted, missing).await;
     }
 
@@ -98,7 +100,9 @@ impl Ledger {
     pub(crate) fn summary(&self) -> String {
         let Self { sent, accepted, unavailable, unanswered, wrong } = self;
         let (sent, accepted) = (sent.len(), accepted.len());
-        format!("{sent} sent, {accepted} accepted; answers: {unavailable} times 503, {unanswered} times none, wrong: {wrong:?}")
+        format!(
+            "{sent} sent, {accepted} accepted; answers: {unavailable} times 503, {unanswered} times none, wrong: {wrong:?}"
+        )
     }
 }
 

@@ -87,8 +87,11 @@ async fn a_receiver_that_was_down_gets_everything_on_schedule_and_delays_nobody_
         tokio::time::sleep(PACE).await;
     }
     let arrived = steady.wait_for(NOTIFICATIONS).await;
-    let waits: Vec<Duration> =
-        arrived.iter().zip(&accepted).map(|(request, accepted)| request.at.saturating_duration_since(*accepted)).collect();
+    let waits: Vec<Duration> = arrived
+        .iter()
+        .zip(&accepted)
+        .map(|(request, accepted)| request.at.saturating_duration_since(*accepted))
+        .collect();
     assert!(waits.iter().all(|wait| *wait < SLACK), "the steady receiver was kept waiting: {waits:?}");
 
     until_tried_twice(&two).await;
@@ -119,7 +122,10 @@ async fn an_endpoint_that_never_answers_delays_no_retry_of_another() {
     for (number, pair) in tries.windows(2).enumerate() {
         let wait = pair[1].at - pair[0].at;
         let wanted = SCHEDULE[number + 1];
-        assert!(wait >= wanted && wait < wanted * 6 / 5 + SLACK, "{wait:?} between two tries, not {wanted:?}");
+        assert!(
+            wait >= wanted && wait < wanted * 6 / 5 + SLACK,
+            "{wait:?} between two tries, not {wanted:?}"
+        );
     }
     assert_eq!(silent.count(), 4, "an endpoint gets no more at once than it may");
 }
@@ -134,7 +140,8 @@ async fn until_tried_twice(two: &Two) {
         let tries = tries().await;
         (tries.len() == NOTIFICATIONS && tries.iter().all(|tries| *tries >= 2)).then_some(())
     };
-    within(PATIENCE, enough, async || format!("tries: {:?}; {}", tries().await, two.program.log_tail())).await;
+    within(PATIENCE, enough, async || format!("tries: {:?}; {}", tries().await, two.program.log_tail()))
+        .await;
 }
 
 /// Waits until everything is delivered; gives each delivery with its attempts.

@@ -27,7 +27,8 @@ pub(crate) async fn reckon(estate: &Estate, public: &Client, ledger: &Ledger, lo
     let visible = visible(estate, public).await;
 
     assert!(ledger.wrong.is_empty(), "{}", ledger.summary());
-    let lost: Vec<_> = ledger.accepted.iter().filter(|(id, fate)| !met(**id, **fate, &arrived, &visible)).collect();
+    let lost: Vec<_> =
+        ledger.accepted.iter().filter(|(id, fate)| !met(**id, **fate, &arrived, &visible)).collect();
     if !lost.is_empty() {
         let shown: Vec<_> = lost.iter().take(SHOWN).map(|(id, fate)| (id, fate, visible.get(id))).collect();
         panic!("{} of {} were lost: {shown:#?}; {}", lost.len(), ledger.summary(), logs());
@@ -97,7 +98,8 @@ async fn visible(estate: &Estate, public: &Client) -> HashMap<Uuid, &'static str
         for event in estate.environment.list(public, &format!("/events?status={status}&limit=200")).await {
             let path = format!("/events/{}", event["id"].as_str().unwrap());
             let shown = api.get(&path).await.expect(200);
-            let items = shown["payload"]["value"].as_array().unwrap_or_else(|| panic!("{path}: no items in {shown}"));
+            let items =
+                shown["payload"]["value"].as_array().unwrap_or_else(|| panic!("{path}: no items in {shown}"));
             visible.extend(items.iter().map(|item| (resource(item), status)));
         }
     }

@@ -28,7 +28,8 @@ const ENCRYPTION_KEYS: &str = "t1:bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1ub3QtYS0=";
 const JWT_SECRET: &str = "a secret that only tests know, 32 bytes or more";
 const AUDIENCE: &str = "waypost-admin";
 /// How many deliveries are due or in flight.
-const UNSETTLED: &str = "SELECT count(*) FROM deliveries WHERE lease_token IS NOT NULL OR (held_at IS NULL AND due_at <= $1)";
+const UNSETTLED: &str =
+    "SELECT count(*) FROM deliveries WHERE lease_token IS NOT NULL OR (held_at IS NULL AND due_at <= $1)";
 
 /// The application with a database of its own. Dropping it ends it in good order, fails the test if a delivery is left
 /// (see [`TestApp::leave_work`]), and deletes the database.
@@ -185,7 +186,8 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         let failing = std::thread::panicking();
         self.instance.end(failing);
-        let (database, may_be_left) = (Arc::clone(&self.database), self.work_may_be_left.load(Ordering::SeqCst));
+        let (database, may_be_left) =
+            (Arc::clone(&self.database), self.work_may_be_left.load(Ordering::SeqCst));
         // A thread of its own, since a runtime can't wait inside another.
         let left = std::thread::spawn(move || {
             runtime().block_on(async move {

@@ -62,14 +62,17 @@ fn server_url() -> String {
 }
 
 fn url_of(database: &str) -> String {
-    let mut url = Url::parse(&server_url()).unwrap_or_else(|error| panic!("{VARIABLE} is not a URL: {error}"));
+    let mut url =
+        Url::parse(&server_url()).unwrap_or_else(|error| panic!("{VARIABLE} is not a URL: {error}"));
     url.set_path(database);
     url.into()
 }
 
 async fn connect(url: &str) -> PgConnection {
     let options = PgConnectOptions::from_str(url).unwrap().application_name("waypost tests");
-    PgConnection::connect_with(&options).await.unwrap_or_else(|error| panic!("can't connect to {url}: {error}"))
+    PgConnection::connect_with(&options)
+        .await
+        .unwrap_or_else(|error| panic!("can't connect to {url}: {error}"))
 }
 
 async fn run(connection: &mut PgConnection, statement: String) {

@@ -11,8 +11,11 @@ use tracing_subscriber::fmt::MakeWriter;
 static KEPT: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
     // Everything that Waypost itself says, however quietly; of its libraries what is worth a word.
-    let filter = EnvFilter::new("info,waypost=trace,waypost_api=trace,waypost_worker=trace,waypost_postgres=trace,waypost_egress=trace");
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log.clone()).finish();
+    let filter = EnvFilter::new(
+        "info,waypost=trace,waypost_api=trace,waypost_worker=trace,waypost_postgres=trace,waypost_egress=trace",
+    );
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log.clone()).finish();
     // Somebody else's subscriber would keep the lines from us, and tests on them would hold for no reason.
     tracing::subscriber::set_global_default(subscriber).expect("the first subscriber of the process");
     log

@@ -84,7 +84,11 @@ impl Program {
                     Ok(answer) => format!("{} {:?}", answer.status(), answer.text().await),
                     Err(error) => format!("{error:?}"),
                 };
-                panic!("{} did not answer {status} in {PATIENCE:?}, but {told}: {}", self.name, self.log_tail());
+                panic!(
+                    "{} did not answer {status} in {PATIENCE:?}, but {told}: {}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -110,7 +114,9 @@ impl Program {
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let waited = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        waited.unwrap_or_else(|_| panic!("{} did not end in {PATIENCE:?}: {}", self.name, self.log_tail())).unwrap()
+        waited
+            .unwrap_or_else(|_| panic!("{} did not end in {PATIENCE:?}: {}", self.name, self.log_tail()))
+            .unwrap()
     }
 
     /// All that it, and those before it under the same name, wrote to standard error.

@@ -41,7 +41,11 @@ impl Drop for Database {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A thread of its own, since a runtime can't wait inside another.
         let dropped = std::thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(execute(statement));
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(execute(statement));
         });
         assert!(dropped.join().is_ok() || std::thread::panicking(), "{} could not be deleted", self.name);
     }

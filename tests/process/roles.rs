@@ -24,7 +24,10 @@ async fn each_role_serves_its_own_routes_and_no_others() {
         if has("ingress") || has("api") {
             public_listener(&program.public(), has("ingress"), has("api")).await;
         } else {
-            assert!(TcpStream::connect(program.listen().public).await.is_err(), "{roles:?} has a public listener");
+            assert!(
+                TcpStream::connect(program.listen().public).await.is_err(),
+                "{roles:?} has a public listener"
+            );
         }
     }
 }
@@ -69,7 +72,8 @@ async fn public_listener(public: &Client, ingress: bool, api: bool) {
     for path in ["/metrics", "/admin/accounts"] {
         assert_eq!(public.get(path).await.status, 404, "{path}");
     }
-    let handshake = public.send(public.request(Method::POST, &format!("{INGRESS}?validationToken=hello"))).await;
+    let handshake =
+        public.send(public.request(Method::POST, &format!("{INGRESS}?validationToken=hello"))).await;
     assert_eq!(handshake.status, if ingress { 200 } else { 404 }, "{}", handshake.text());
     let unknown = public.post(INGRESS, &json!({"value": []})).await;
     assert_eq!(unknown.status, 404, "{}", unknown.text());

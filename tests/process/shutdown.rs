@@ -73,7 +73,11 @@ async fn a_signal_lets_slow_deliveries_finish_and_then_ends_the_process_with_0()
         assert_eq!(status.code(), Some(0), "{}", running.program.log_tail());
         running.receiver.wait_for(20).await;
         for delivery in running.deliveries().await {
-            assert_eq!((&delivery["status"], &delivery["attempts"]), (&"delivered".into(), &1.into()), "{delivery}");
+            assert_eq!(
+                (&delivery["status"], &delivery["attempts"]),
+                (&"delivered".into(), &1.into()),
+                "{delivery}"
+            );
         }
         assert_eq!(running.receiver.count(), 20, "nothing is delivered twice");
     }

@@ -14,9 +14,8 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize as _, Deserializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
 
@@ -91,7 +90,8 @@ impl<T: FromStr> FromRequest for Id<T> {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let parsed = parse_path::<IdPart>(request).and_then(|part| part.id.parse().map_err(|_| unknown_path()));
+        let parsed =
+            parse_path::<IdPart>(request).and_then(|part| part.id.parse().map_err(|_| unknown_path()));
         ready(parsed.map(Self))
     }
 }

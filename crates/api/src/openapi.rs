@@ -4,9 +4,7 @@
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{
-    Components, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths, ServerBuilder,
-};
+use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder, Paths, ServerBuilder};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::error::{ErrorBody, ErrorContent, Issue};
@@ -98,8 +96,6 @@ fn info() -> utoipa::openapi::Info {
         .title("Waypost")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
-        .contact(Some(ContactBuilder::new().url(Some(env!("CARGO_PKG_REPOSITORY"))).build()))
         .build()
 }
 

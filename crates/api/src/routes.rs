@@ -1,7 +1,7 @@
 //! The routes: which resources there are, where they are mounted, and which method a path takes.
 //!
-//! A route is declared once: its method and path stand in the handler's actix attribute, and [`routes!`] turns one list of
-//! handlers into both what is served and what is documented. The [`Table`] is read from the document, so a 405 and the
+//! A route is declared once: its method and path stand in the handler's actix attribute, and `routes!` turns one list of
+//! handlers into both what is served and what is documented. The table is read from the document, so a 405 and the
 //! need for a key are decided by what is documented too. Must not hold handlers: each resource has a file of its own.
 
 pub mod accounts;

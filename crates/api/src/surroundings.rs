@@ -61,7 +61,11 @@ impl Surroundings {
     }
 
     /// As [`Self::checked_url`], where an empty text takes the URL away and an absent one leaves it.
-    pub(crate) async fn checked_change(&self, field: &str, text: Option<&str>) -> Result<Option<UrlChange>, ApiError> {
+    pub(crate) async fn checked_change(
+        &self,
+        field: &str,
+        text: Option<&str>,
+    ) -> Result<Option<UrlChange>, ApiError> {
         match text.map(str::trim) {
             None => Ok(None),
             Some("") => Ok(Some(UrlChange::Clear)),

@@ -25,7 +25,11 @@ impl Name {
     pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         let fits = (1..=255).contains(&text.chars().count());
-        if fits && !text.trim().is_empty() && !text.chars().any(char::is_control) { Ok(Self(text)) } else { Err(NameError) }
+        if fits && !text.trim().is_empty() && !text.chars().any(char::is_control) {
+            Ok(Self(text))
+        } else {
+            Err(NameError)
+        }
     }
 
     /// The text.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 
 /// Tells the time. The only source of "now" in Waypost.
 pub trait Clock: Send + Sync + std::fmt::Debug {
@@ -22,7 +22,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // To the microsecond, as the store keeps it: what is shown at once is what is read back later.
+        Utc::now().trunc_subsecs(6)
     }
 }
 

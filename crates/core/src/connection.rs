@@ -19,7 +19,9 @@ pub struct ConnectionId(Arc<str>);
 
 /// A text that can't be a [`ConnectionId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a connection id has 1 to 255 characters out of a-z, A-Z, 0-9, space and , . ; : = + ~ [ ] | @ $ {{ }} \" ' \\ / _ -")]
+#[error(
+    "a connection id has 1 to 255 characters out of a-z, A-Z, 0-9, space and , . ; : = + ~ [ ] | @ $ {{ }} \" ' \\ / _ -"
+)]
 pub struct ConnectionIdError;
 
 impl ConnectionId {

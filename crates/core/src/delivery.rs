@@ -43,7 +43,8 @@ pub enum DeliveryStatus {
 
 impl DeliveryStatus {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Pending, Self::Sending, Self::Held, Self::Delivered, Self::Dead, Self::Discarded];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Sending, Self::Held, Self::Delivered, Self::Dead, Self::Discarded];
 
     /// All of them, the worst first: the worst one of an event's deliveries is the event's status.
     pub const WORST_FIRST: [Self; 6] =
@@ -102,7 +103,9 @@ impl Ending {
     /// The ending that a number of the store stands for.
     #[must_use]
     pub fn from_code(code: i16) -> Option<Self> {
-        [Self::Delivered, Self::Exhausted, Self::TooOld, Self::Retention, Self::Discarded].into_iter().find(|end| end.code() == code)
+        [Self::Delivered, Self::Exhausted, Self::TooOld, Self::Retention, Self::Discarded]
+            .into_iter()
+            .find(|end| end.code() == code)
     }
 
     /// The status it gives.
@@ -353,7 +356,9 @@ impl Outcome {
         match self {
             Self::Answered { status: 200..=299, .. } => Verdict::Delivered,
             Self::Answered { status: 410, .. } => Verdict::Gone,
-            Self::Answered { status: 429, retry_after, .. } => Verdict::Throttled(retry_after.unwrap_or(DEFAULT_THROTTLE)),
+            Self::Answered { status: 429, retry_after, .. } => {
+                Verdict::Throttled(retry_after.unwrap_or(DEFAULT_THROTTLE))
+            }
             Self::Answered { status: 503, retry_after: Some(wait), .. } => Verdict::Throttled(*wait),
             Self::Answered { .. } | Self::Failed(_) => Verdict::Failed,
         }
@@ -379,13 +384,21 @@ pub enum Next {
 impl Progress {
     /// What becomes of the delivery after an attempt that ended at `now`.
     #[must_use]
-    pub fn settle(&self, verdict: Verdict, schedule: &Schedule, now: DateTime<Utc>, rng: &mut impl Rng) -> Next {
+    pub fn settle(
+        &self,
+        verdict: Verdict,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        rng: &mut impl Rng,
+    ) -> Next {
         let too_old = now >= self.give_up_at;
         match verdict {
             Verdict::Delivered => Next::Ended(Ending::Delivered),
             Verdict::Gone => Next::Held,
             _ if too_old => Next::Ended(Ending::TooOld),
-            Verdict::Throttled(wait) => Next::Retry { due_at: (now + wait).min(self.give_up_at), step: self.step },
+            Verdict::Throttled(wait) => {
+                Next::Retry { due_at: (now + wait).min(self.give_up_at), step: self.step }
+            }
             Verdict::Failed => {
                 let step = self.step.saturating_add(1);
                 match schedule.due(step, now, rng) {
@@ -431,7 +444,11 @@ mod tests {
     }
 
     fn answered(status: u16, retry_after: Option<i64>) -> Outcome {
-        Outcome::Answered { status, retry_after: retry_after.map(TimeDelta::seconds), response: Response::default() }
+        Outcome::Answered {
+            status,
+            retry_after: retry_after.map(TimeDelta::seconds),
+            response: Response::default(),
+        }
     }
 
     #[test]
@@ -456,12 +473,18 @@ mod tests {
         let mut progress = Progress { attempts: 0, step: 0, give_up_at: noon() + TimeDelta::days(7) };
         let mut now = noon();
         for _ in 1..schedule.attempts() {
-            let Next::Retry { due_at, step } = progress.settle(Verdict::Failed, &schedule, now, &mut rng) else { panic!("too early") };
+            let Next::Retry { due_at, step } = progress.settle(Verdict::Failed, &schedule, now, &mut rng)
+            else {
+                panic!("too early")
+            };
             assert!(due_at > now);
             now = due_at;
             progress = Progress { attempts: progress.attempts + 1, step, ..progress };
         }
-        assert_eq!(progress.settle(Verdict::Failed, &schedule, now, &mut rng), Next::Ended(Ending::Exhausted));
+        assert_eq!(
+            progress.settle(Verdict::Failed, &schedule, now, &mut rng),
+            Next::Ended(Ending::Exhausted)
+        );
     }
 
     proptest! {

@@ -143,7 +143,9 @@ impl EndpointKind {
     /// The kind that a word stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Primary, Self::Secondary, Self::Override, Self::Custom].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Primary, Self::Secondary, Self::Override, Self::Custom]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 
@@ -206,9 +208,30 @@ pub enum HeaderError {
 /// [`HeaderError`] for the rule that it breaks.
 pub fn check_header(name: &str, value: &str) -> Result<HeaderName, HeaderError> {
     const RESERVED: [&str; 24] = [
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "date", "expect", "forwarded",
-        "host", "keep-alive", "max-forwards", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-        "transfer-encoding", "upgrade", "user-agent", "via", "webhook-id", "webhook-signature", "webhook-timestamp", "cookie",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+        "cookie",
     ];
     const RESERVED_PREFIXES: [&str; 4] = ["waypost-", "x-nango-", "webhook-", "sec-"];
     let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::Name)?;
@@ -273,7 +296,9 @@ pub fn route<'a>(
 ) -> impl Iterator<Item = &'a Candidate> {
     let replaced = connection.and_then(|connection| connection.override_endpoint);
     candidates.iter().filter(move |candidate| match candidate.kind {
-        EndpointKind::Primary | EndpointKind::Secondary => replaced.is_none() && candidate.filter.takes(&subject),
+        EndpointKind::Primary | EndpointKind::Secondary => {
+            replaced.is_none() && candidate.filter.takes(&subject)
+        }
         EndpointKind::Override => replaced == Some(candidate.id),
         EndpointKind::Custom => candidate.filter.takes(&subject),
     })
@@ -315,7 +340,11 @@ mod tests {
             candidate(5, EndpointKind::Custom),
         ];
         let subject = Subject { kind: EventKind::Forward, integration: None, connection: None, items: &[] };
-        let plain = ConnectionRef { key: ConnectionKey::from_number(1), id: ConnectionId::parse("a").unwrap(), override_endpoint: None };
+        let plain = ConnectionRef {
+            key: ConnectionKey::from_number(1),
+            id: ConnectionId::parse("a").unwrap(),
+            override_endpoint: None,
+        };
         let chosen: Vec<_> = route(&all, Some(&plain), subject).map(|found| found.id).collect();
         assert_eq!(chosen, [all[0].id, all[1].id, all[4].id]);
         let own = ConnectionRef { override_endpoint: Some(all[3].id), ..plain };
@@ -339,7 +368,13 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_literal_address_is_seen_as_one() {
-        for text in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://017700000001/", "http://127.1/"] {
+        for text in [
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://127.1/",
+        ] {
             let url = EndpointUrl::parse(text).unwrap();
             assert_eq!(url.literal_address(), Some("127.0.0.1".parse().unwrap()), "{text}");
         }

@@ -214,8 +214,10 @@ impl EventStatus {
         }
     }
 
-    /// The delivery status that it is taken from, or the routing where there are no deliveries.
-    #[must_use]
+    /// The delivery status that it is taken from.
+    ///
+    /// # Errors
+    /// The routing that it is taken from instead, when it is the status of events without deliveries.
     pub const fn source(self) -> Result<DeliveryStatus, Routing> {
         match self {
             Self::Pending => Ok(DeliveryStatus::Pending),
@@ -304,7 +306,12 @@ pub struct NewEvent {
 
 /// The body of a `forward` event: Nango's envelope in its key order, around a payload that is canonical already.
 #[must_use]
-pub fn forward_body(connection: &ConnectionId, provider: Provider, key: &UniqueKey, payload: &[u8]) -> Vec<u8> {
+pub fn forward_body(
+    connection: &ConnectionId,
+    provider: Provider,
+    key: &UniqueKey,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut body = Vec::with_capacity(payload.len() + 160);
     body.extend_from_slice(b"{\"connectionId\":");
     canonical::write_string(connection.as_str(), &mut body);
@@ -344,7 +351,8 @@ mod tests {
     fn a_forward_body_is_nangos_envelope_in_its_key_order() {
         let id = ConnectionId::parse("conn-1").unwrap();
         let key = UniqueKey::parse("graph-cc").unwrap();
-        let body = forward_body(&id, Provider::named("microsoft-oauth2-cc").unwrap(), &key, br#"{"value":[]}"#);
+        let body =
+            forward_body(&id, Provider::named("microsoft-oauth2-cc").unwrap(), &key, br#"{"value":[]}"#);
         assert_eq!(
             String::from_utf8(body).unwrap(),
             r#"{"connectionId":"conn-1","from":"microsoft-oauth2-cc","payload":{"value":[]},"providerConfigKey":"graph-cc","type":"forward"}"#

@@ -133,7 +133,10 @@ impl Filter {
         if self.spec.event_types.is_empty() {
             return !kind.only_on_request();
         }
-        self.spec.event_types.iter().any(|entry| entry == kind.as_str() || (entry == kind.wire_type() && !kind.only_on_request()))
+        self.spec
+            .event_types
+            .iter()
+            .any(|entry| entry == kind.as_str() || (entry == kind.wire_type() && !kind.only_on_request()))
     }
 
     fn takes_items(&self, items: &[ItemFacts]) -> bool {
@@ -143,9 +146,14 @@ impl Filter {
 
     fn takes_item(&self, item: &ItemFacts) -> bool {
         let change = self.spec.change_types.is_empty()
-            || item.change_type.as_deref().is_some_and(|found| self.spec.change_types.iter().any(|entry| entry == found));
+            || item
+                .change_type
+                .as_deref()
+                .is_some_and(|found| self.spec.change_types.iter().any(|entry| entry == found));
         let resource = self.resources.is_empty()
-            || item.resource.as_deref().is_some_and(|found| self.resources.iter().any(|glob| glob.is_match(found.trim_start_matches('/'))));
+            || item.resource.as_deref().is_some_and(|found| {
+                self.resources.iter().any(|glob| glob.is_match(found.trim_start_matches('/')))
+            });
         change && resource
     }
 }
@@ -185,7 +193,11 @@ mod tests {
         assert!(filter.takes(&subject(&[item("created", "Users/u/Messages/m")])));
         let renewed = Subject { kind: EventKind::SubscriptionRenewed, ..subject(&[]) };
         assert!(!filter.takes(&renewed));
-        let asked = Filter::parse(FilterSpec { event_types: vec!["subscription.renewed".into()], ..FilterSpec::default() }).unwrap();
+        let asked = Filter::parse(FilterSpec {
+            event_types: vec!["subscription.renewed".into()],
+            ..FilterSpec::default()
+        })
+        .unwrap();
         assert!(asked.takes(&renewed));
     }
 

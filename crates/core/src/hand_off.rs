@@ -62,6 +62,9 @@ impl Drop for Place {
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("environment", &self.environment).field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("Place")
+            .field("environment", &self.environment)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }

@@ -31,7 +31,9 @@ pub fn masked(payload: &[u8]) -> Option<Box<RawValue>> {
     let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(whole.get()) else {
         return Some(whole.to_owned());
     };
-    let Some(items) = fields.get("value").and_then(|value| serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()) else {
+    let Some(items) =
+        fields.get("value").and_then(|value| serde_json::from_str::<Vec<&RawValue>>(value.get()).ok())
+    else {
         return Some(whole.to_owned());
     };
     let items: Vec<Box<RawValue>> = items.into_iter().map(masked_item).collect::<Option<_>>()?;
@@ -44,7 +46,8 @@ fn masked_item(item: &RawValue) -> Option<Box<RawValue>> {
     let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(item.get()) else {
         // A key that no text can hold: without its clientState rather than with it.
         let mut without = Vec::new();
-        crate::canonical::canonical_object_without(item.get().as_bytes(), &["clientState"], &mut without).ok()?;
+        crate::canonical::canonical_object_without(item.get().as_bytes(), &["clientState"], &mut without)
+            .ok()?;
         return RawValue::from_string(String::from_utf8(without).ok()?).ok();
     };
     let mask = to_raw_value(MASK).ok()?;
@@ -65,14 +68,19 @@ mod tests {
     #[test]
     fn the_state_of_every_item_is_masked_and_nothing_else_changes() {
         assert_eq!(
-            shown(r#"{"value":[{"clientState":"secret","n":1e400,"resourceData":{"clientState":"inner"}},{"a":"\ud800"}]}"#),
+            shown(
+                r#"{"value":[{"clientState":"secret","n":1e400,"resourceData":{"clientState":"inner"}},{"a":"\ud800"}]}"#
+            ),
             r#"{"value":[{"clientState":"********","n":1e400,"resourceData":{"clientState":"inner"}},{"a":"\ud800"}]}"#
         );
     }
 
     #[test]
     fn an_item_with_a_key_that_is_no_text_loses_its_state() {
-        assert_eq!(shown(r#"{"value":[{"\ud800":1,"clientState":"secret"}]}"#), r#"{"value":[{"\ud800":1}]}"#);
+        assert_eq!(
+            shown(r#"{"value":[{"\ud800":1,"clientState":"secret"}]}"#),
+            r#"{"value":[{"\ud800":1}]}"#
+        );
     }
 
     #[test]

@@ -184,7 +184,9 @@ impl<'a> Reading<'a> {
     /// The refusal, when the request can't be read at all.
     pub fn of(provider: Provider, request: &'a Request) -> Result<Self, Judgement> {
         match provider.dialect() {
-            Dialect::Graph => graph::Collection::read(&request.body).map(Self::Graph).map_err(graph::Fault::into_judgement),
+            Dialect::Graph => {
+                graph::Collection::read(&request.body).map(Self::Graph).map_err(graph::Fault::into_judgement)
+            }
         }
     }
 

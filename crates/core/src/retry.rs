@@ -61,7 +61,8 @@ impl Default for Schedule {
     fn default() -> Self {
         const MINUTE: i64 = 60;
         const HOUR: i64 = 3600;
-        let waits = [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+        let waits =
+            [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
         Self(waits.into_iter().map(TimeDelta::seconds).collect())
     }
 }
@@ -82,7 +83,9 @@ pub fn with_jitter(wait: TimeDelta, rng: &mut impl Rng) -> TimeDelta {
 pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
     let value = value.trim();
     let wait = match value.parse::<u64>() {
-        Ok(seconds) => TimeDelta::try_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).unwrap_or(TimeDelta::MAX),
+        Ok(seconds) => {
+            TimeDelta::try_seconds(i64::try_from(seconds).unwrap_or(i64::MAX)).unwrap_or(TimeDelta::MAX)
+        }
         Err(_) if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => TimeDelta::MAX,
         Err(_) => DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?) - now,
     };

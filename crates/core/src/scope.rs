@@ -94,7 +94,11 @@ impl Grant {
     /// [`UnknownScope`] when no scope is named or covered by it.
     pub fn parse(text: impl Into<String>) -> Result<Self, UnknownScope> {
         let grant = Self(text.into());
-        if Scope::ALL.iter().any(|scope| grant.covers(*scope)) { Ok(grant) } else { Err(UnknownScope(grant.0)) }
+        if Scope::ALL.iter().any(|scope| grant.covers(*scope)) {
+            Ok(grant)
+        } else {
+            Err(UnknownScope(grant.0))
+        }
     }
 
     /// Whether it covers `scope`.

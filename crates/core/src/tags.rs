@@ -18,7 +18,9 @@ pub enum TagError {
     #[error("a connection has at most {MOST_TAGS} tags")]
     TooMany,
     /// A key is malformed.
-    #[error("Tag key \"{0}\" must begin with a letter and have at most {LONGEST_KEY} letters, digits, _ - . /")]
+    #[error(
+        "Tag key \"{0}\" must begin with a letter and have at most {LONGEST_KEY} letters, digits, _ - . /"
+    )]
     Key(String),
     /// Two keys differ in letter case only.
     #[error("Tag key \"{0}\" is there twice: letter case doesn't tell keys apart")]
@@ -63,9 +65,14 @@ impl Tags {
 }
 
 fn checked_key(key: &str) -> Result<String, TagError> {
-    let fits = key.len() <= LONGEST_KEY && key.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
+    let fits =
+        key.len() <= LONGEST_KEY && key.bytes().next().is_some_and(|first| first.is_ascii_alphabetic());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
-    if fits && key.bytes().all(allowed) { Ok(key.to_ascii_lowercase()) } else { Err(TagError::Key(key.to_owned())) }
+    if fits && key.bytes().all(allowed) {
+        Ok(key.to_ascii_lowercase())
+    } else {
+        Err(TagError::Key(key.to_owned()))
+    }
 }
 
 fn check_value(key: &str, value: &Value) -> Result<(), TagError> {
@@ -83,7 +90,11 @@ pub fn is_email(text: &str) -> bool {
     let Some((name, domain)) = text.split_once('@') else { return false };
     let parts = domain.split('.').collect::<Vec<_>>();
     let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
-    clean && !name.is_empty() && !domain.contains('@') && parts.len() > 1 && parts.iter().all(|part| !part.is_empty())
+    clean
+        && !name.is_empty()
+        && !domain.contains('@')
+        && parts.len() > 1
+        && parts.iter().all(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -99,7 +110,10 @@ mod tests {
 
     #[test]
     fn keys_become_lower_case_and_values_stay() {
-        assert_eq!(parsed(json!({"Org": "A:b", "a/b.c-d_1": "x"})), Ok(json!({"org": "A:b", "a/b.c-d_1": "x"})));
+        assert_eq!(
+            parsed(json!({"Org": "A:b", "a/b.c-d_1": "x"})),
+            Ok(json!({"org": "A:b", "a/b.c-d_1": "x"}))
+        );
         assert_eq!(parsed(json!({})), Ok(json!({})));
     }
 
@@ -123,7 +137,15 @@ mod tests {
 
     #[test]
     fn an_address_has_a_name_and_a_domain_with_a_dot() {
-        for (text, wanted) in [("a@b.c", true), ("a.b+c@d.example", true), ("a@b", false), ("@b.c", false), ("a@.c", false), ("a b@c.d", false), ("a@b@c.d", false)] {
+        for (text, wanted) in [
+            ("a@b.c", true),
+            ("a.b+c@d.example", true),
+            ("a@b", false),
+            ("@b.c", false),
+            ("a@.c", false),
+            ("a b@c.d", false),
+            ("a@b@c.d", false),
+        ] {
             assert_eq!(is_email(text), wanted, "{text}");
         }
     }

@@ -32,7 +32,11 @@ impl Store {
     }
 
     /// Stores a batch as part of what `executor` is about: the notices of a change commit with the change.
-    pub(crate) async fn append_on<'e>(&self, executor: impl PgExecutor<'e>, batch: &Batch) -> Result<(), StoreError> {
+    pub(crate) async fn append_on<'e>(
+        &self,
+        executor: impl PgExecutor<'e>,
+        batch: &Batch,
+    ) -> Result<(), StoreError> {
         let events = EventColumns::of(self, &batch.events);
         let deliveries = DeliveryColumns::of(&batch.deliveries);
         sqlx::query!(

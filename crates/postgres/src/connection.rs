@@ -42,7 +42,11 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
-    pub async fn fetch_connection(&self, integration: &UniqueKey, id: &ConnectionId) -> Result<Found<Connection>, StoreError> {
+    pub async fn fetch_connection(
+        &self,
+        integration: &UniqueKey,
+        id: &ConnectionId,
+    ) -> Result<Found<Connection>, StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "UPDATE connections c SET last_fetched_at = $4
@@ -66,14 +70,22 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
-    pub async fn find_connection(&self, integration: &UniqueKey, id: &ConnectionId) -> Result<Found<Connection>, StoreError> {
+    pub async fn find_connection(
+        &self,
+        integration: &UniqueKey,
+        id: &ConnectionId,
+    ) -> Result<Found<Connection>, StoreError> {
         let mut tx = self.begin().await?;
         let found = ConnectionRow::find(&mut tx, self.environment, integration, id).await?;
         tx.commit().await?;
         self.opened(integration, found).await
     }
 
-    async fn opened(&self, integration: &UniqueKey, row: Option<ConnectionRow>) -> Result<Found<Connection>, StoreError> {
+    async fn opened(
+        &self,
+        integration: &UniqueKey,
+        row: Option<ConnectionRow>,
+    ) -> Result<Found<Connection>, StoreError> {
         if let Some(row) = row {
             return Ok(Found::Connection(row.into_connection(&self.store, self.environment)?));
         }

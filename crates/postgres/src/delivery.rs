@@ -87,7 +87,8 @@ impl TenantStore {
         page: &Page<DeliveryId>,
     ) -> Result<Listed<StoredDelivery, DeliveryId>, StoreError> {
         let mut tx = self.begin().await?;
-        let wanted = Wanted { filter: *filter, after: page.after, limit: i64::from(page.limit) + 1, id: None };
+        let wanted =
+            Wanted { filter: *filter, after: page.after, limit: i64::from(page.limit) + 1, id: None };
         let rows = self.select_deliveries(&mut tx, wanted).await?;
         tx.commit().await?;
         Ok(Listed::cut(rows, page.limit, |row| row.id))
@@ -123,7 +124,11 @@ impl TenantStore {
         rows.into_iter().rev().map(|row| row.read(self)).collect()
     }
 
-    async fn select_delivery(&self, tx: &mut PgConnection, id: DeliveryId) -> Result<Option<StoredDelivery>, StoreError> {
+    async fn select_delivery(
+        &self,
+        tx: &mut PgConnection,
+        id: DeliveryId,
+    ) -> Result<Option<StoredDelivery>, StoreError> {
         let wanted = Wanted { filter: DeliveryFilter::default(), after: None, limit: 1, id: Some(id) };
         Ok(self.select_deliveries(tx, wanted).await?.pop())
     }
@@ -214,7 +219,8 @@ impl TryFrom<Row> for StoredDelivery {
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let id = DeliveryId::from_uuid(row.id);
         let wrong = |column| StoreError::inconsistent("delivery_results", column, id);
-        let ending = row.ending.map(|code| Ending::from_code(code).ok_or_else(|| wrong("ending"))).transpose()?;
+        let ending =
+            row.ending.map(|code| Ending::from_code(code).ok_or_else(|| wrong("ending"))).transpose()?;
         let status = match ending {
             Some(ending) => ending.status(),
             None if row.held_at.is_some() => DeliveryStatus::Held,

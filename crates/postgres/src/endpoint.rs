@@ -81,7 +81,10 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or a row can't be right.
-    pub async fn list_endpoints(&self, page: &Page<EndpointId>) -> Result<Listed<Endpoint, EndpointId>, StoreError> {
+    pub async fn list_endpoints(
+        &self,
+        page: &Page<EndpointId>,
+    ) -> Result<Listed<Endpoint, EndpointId>, StoreError> {
         let mut tx = self.begin().await?;
         let rows = EndpointRow::page(&mut tx, self.environment, page).await?;
         tx.commit().await?;
@@ -140,7 +143,11 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
-    pub async fn update_endpoint(&self, id: EndpointId, changes: EndpointChanges) -> Result<Option<Endpoint>, StoreError> {
+    pub async fn update_endpoint(
+        &self,
+        id: EndpointId,
+        changes: EndpointChanges,
+    ) -> Result<Option<Endpoint>, StoreError> {
         let mut tx = self.begin().await?;
         let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
         self.write_changes(&mut tx, id, &changes).await?;
@@ -164,7 +171,12 @@ impl TenantStore {
         Ok(Some(endpoint))
     }
 
-    async fn write_changes(&self, tx: &mut PgConnection, id: EndpointId, changes: &EndpointChanges) -> Result<(), StoreError> {
+    async fn write_changes(
+        &self,
+        tx: &mut PgConnection,
+        id: EndpointId,
+        changes: &EndpointChanges,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE endpoints SET
                  url = coalesce($3, url), description = coalesce($4, description), filter = coalesce($5, filter),
@@ -224,14 +236,23 @@ impl TenantStore {
     }
 
     pub(crate) async fn delete_row(&self, tx: &mut PgConnection, id: EndpointId) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM endpoints WHERE environment_id = $1 AND id = $2", self.environment.uuid(), id.uuid())
-            .execute(tx)
-            .await?;
+        sqlx::query!(
+            "DELETE FROM endpoints WHERE environment_id = $1 AND id = $2",
+            self.environment.uuid(),
+            id.uuid()
+        )
+        .execute(tx)
+        .await?;
         Ok(())
     }
 
     /// Keeps a connection's `webhook_url_override` true to the endpoint that stands for it.
-    async fn write_override(&self, tx: &mut PgConnection, connection: i64, url: Option<&str>) -> Result<(), StoreError> {
+    async fn write_override(
+        &self,
+        tx: &mut PgConnection,
+        connection: i64,
+        url: Option<&str>,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE connections SET webhook_url_override = $3, updated_at = $4 WHERE environment_id = $1 AND id = $2",
             self.environment.uuid(),
@@ -312,9 +333,11 @@ impl TenantStore {
     }
 
     fn sealed_headers(&self, id: EndpointId, headers: &[(String, SecretString)]) -> Option<Vec<u8>> {
-        let pairs: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        let pairs: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
         let text = Zeroizing::new(json!(pairs).to_string());
-        (!pairs.is_empty()).then(|| self.store.seal("endpoints", "headers", id.uuid().as_bytes(), text.as_bytes()))
+        (!pairs.is_empty())
+            .then(|| self.store.seal("endpoints", "headers", id.uuid().as_bytes(), text.as_bytes()))
     }
 }
 

@@ -40,16 +40,21 @@ impl EndpointNotice<'_> {
             "reason": self.reason,
             "type": self.kind.wire_type(),
         });
-        canonical(body.to_string().as_bytes()).map_err(|_| StoreError::inconsistent("endpoints", "url", self.endpoint))
+        canonical(body.to_string().as_bytes())
+            .map_err(|_| StoreError::inconsistent("endpoints", "url", self.endpoint))
     }
 }
 
 impl Store {
     /// The endpoints of an environment that may want a notice.
-    pub(crate) async fn notice_candidates(&self, environment: EnvironmentId) -> Result<Vec<Candidate>, StoreError> {
+    pub(crate) async fn notice_candidates(
+        &self,
+        environment: EnvironmentId,
+    ) -> Result<Vec<Candidate>, StoreError> {
         let now = self.clock().now();
-        let mut found =
-            self.find_endpoints_across_environments(&BTreeSet::from([environment]), &BTreeSet::new(), now).await?;
+        let mut found = self
+            .find_endpoints_across_environments(&BTreeSet::from([environment]), &BTreeSet::new(), now)
+            .await?;
         Ok(found.remove(&environment).unwrap_or_default().candidates)
     }
 

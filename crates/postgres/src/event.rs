@@ -107,7 +107,8 @@ impl TenantStore {
     pub async fn find_event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
         let mut tx = self.begin().await?;
         let one = Page { limit: 1, after: None };
-        let Some(event) = self.select_events(&mut tx, &EventFilter::default(), &one, Some(id)).await?.pop() else {
+        let Some(event) = self.select_events(&mut tx, &EventFilter::default(), &one, Some(id)).await?.pop()
+        else {
             return Ok(None);
         };
         let body = sqlx::query!(
@@ -136,17 +137,7 @@ impl TenantStore {
         page: &Page<EventId>,
         id: Option<EventId>,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let (worst, routing) = match filter.status.map(EventStatus::source) {
-            Some(Ok(status)) => (Some(status), None),
-            Some(Err(routing)) => (None, Some(routing)),
-            None => (None, None),
-        };
-        let (own, graph) = match filter.subscription {
-            Some(SubscriptionRef::Own(id)) => (Some(id.uuid()), None),
-            Some(SubscriptionRef::Graph(id)) => (None, Some(id)),
-            None => (None, None),
-        };
-        let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect::<Vec<_>>());
+        let terms = Terms::of(filter);
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT event.id, event.kind, event.routing, event.tenant_id, event.subscriptions, event.items,
@@ -168,8 +159,7 @@ impl TenantStore {
                LEFT JOIN connections ON connections.id = event.connection
                LEFT JOIN integrations ON integrations.id = event.integration_id
                WHERE event.environment_id = $1
-                 AND ($2::uuid IS NULL OR event.id = $2)
-                 AND ($3::uuid IS NULL OR event.id < $3)
+                 AND ($2::uuid IS NULL OR event.id = $2) AND ($3::uuid IS NULL OR event.id < $3)
                  AND ($4::uuid IS NULL OR event.id >= $4) AND ($5::uuid IS NULL OR event.id < $5)
                  AND ($6::text IS NULL OR event.connection IN (
                      SELECT id FROM connections WHERE environment_id = $1 AND connection_id = $6))
@@ -187,8 +177,7 @@ impl TenantStore {
                      SELECT event_id FROM deliveries WHERE environment_id = $1))
                  AND ($13::smallint IS NULL OR $13 NOT IN (0, 4) OR event.id IN (
                      SELECT event_id FROM delivery_results WHERE environment_id = $1 AND ending <> 0))
-               ORDER BY event.id DESC
-               LIMIT $14"#,
+               ORDER BY event.id DESC LIMIT $14"#,
             self.environment.uuid(),
             id.map(EventId::uuid),
             page.after.map(EventId::uuid),
@@ -196,16 +185,43 @@ impl TenantStore {
             filter.until.map(uuid_floor),
             filter.connection.as_ref().map(ConnectionId::as_str),
             filter.integration.as_ref().map(UniqueKey::as_str),
-            kinds.as_deref(),
+            terms.kinds.as_deref(),
             filter.tenant.map(TenantId::uuid),
-            own,
-            graph,
-            routing.map(Routing::code),
-            worst.map(place_of),
+            terms.own,
+            terms.graph,
+            terms.routing,
+            terms.worst,
             i64::from(page.limit) + 1,
         );
         let rows = rows.fetch_all(tx).await?;
         rows.into_iter().map(StoredEvent::try_from).collect()
+    }
+}
+
+/// Parts of a filter as the statement takes them.
+struct Terms {
+    kinds: Option<Vec<i16>>,
+    own: Option<Uuid>,
+    graph: Option<Uuid>,
+    routing: Option<i16>,
+    worst: Option<i16>,
+}
+
+impl Terms {
+    fn of(filter: &EventFilter) -> Self {
+        let (own, graph) = match filter.subscription {
+            Some(SubscriptionRef::Own(id)) => (Some(id.uuid()), None),
+            Some(SubscriptionRef::Graph(id)) => (None, Some(id)),
+            None => (None, None),
+        };
+        let source = filter.status.map(EventStatus::source);
+        Self {
+            kinds: filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| kind.code()).collect()),
+            own,
+            graph,
+            routing: source.and_then(Result::err).map(Routing::code),
+            worst: source.and_then(Result::ok).map(place_of),
+        }
     }
 }
 
@@ -235,7 +251,9 @@ impl TryFrom<Row> for StoredEvent {
         let id = EventId::from_uuid(row.id);
         let wrong = |column| StoreError::inconsistent("events", column, id);
         let routing = Routing::from_code(row.routing).ok_or_else(|| wrong("routing"))?;
-        let worst = row.worst.and_then(|place| DeliveryStatus::WORST_FIRST.get(usize::try_from(place).ok()?).copied());
+        let worst = row
+            .worst
+            .and_then(|place| DeliveryStatus::WORST_FIRST.get(usize::try_from(place).ok()?).copied());
         let connection = row.connection_id.map(ConnectionId::parse).transpose();
         let integration = row.unique_key.map(UniqueKey::parse).transpose();
         Ok(Self {

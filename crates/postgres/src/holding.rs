@@ -88,7 +88,10 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the database fails; what was done until then stays done.
-    pub async fn discard_deliveries_of_connection(&self, connection: ConnectionKey) -> Result<usize, StoreError> {
+    pub async fn discard_deliveries_of_connection(
+        &self,
+        connection: ConnectionKey,
+    ) -> Result<usize, StoreError> {
         self.discard_of(Some(connection.number()), None).await
     }
 
@@ -96,7 +99,10 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the database fails; what was done until then stays done.
-    pub async fn discard_deliveries_of_integration(&self, integration: IntegrationId) -> Result<usize, StoreError> {
+    pub async fn discard_deliveries_of_integration(
+        &self,
+        integration: IntegrationId,
+    ) -> Result<usize, StoreError> {
         self.discard_of(None, Some(integration.uuid())).await
     }
 
@@ -114,7 +120,11 @@ impl TenantStore {
         }
     }
 
-    async fn discard_of(&self, connection: Option<i64>, integration: Option<Uuid>) -> Result<usize, StoreError> {
+    async fn discard_of(
+        &self,
+        connection: Option<i64>,
+        integration: Option<Uuid>,
+    ) -> Result<usize, StoreError> {
         let mut tx = self.begin().await?;
         let ids = sqlx::query_scalar!(
             "SELECT deliveries.id FROM deliveries
@@ -225,7 +235,10 @@ impl Store {
             (Some(_), true) => Move::Release,
             (Some(_), false) => Move::Hold,
         };
-        Ok(rows.iter().map(|row| task(what(row.status.as_deref(), row.held), row.environment, row.endpoint)).collect())
+        Ok(rows
+            .iter()
+            .map(|row| task(what(row.status.as_deref(), row.held), row.environment, row.endpoint))
+            .collect())
     }
 }
 

@@ -169,7 +169,9 @@ impl TenantStore {
         grace: TimeDelta,
     ) -> Result<Written, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else { return Ok(Written::Unknown) };
+        let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else {
+            return Ok(Written::Unknown);
+        };
         let id = row.id();
         let renamed = changes.unique_key.as_ref().is_some_and(|wanted| wanted != key);
         if renamed && self.has_connections(&mut tx, id).await? {
@@ -179,7 +181,8 @@ impl TenantStore {
         if let Some(secret) = &changes.webhook_secret {
             self.set_webhook_secret(&mut tx, id, secret, grace).await?;
         }
-        let change = Change { action: "integration.update", object: key.as_str(), detail: detail_of(&changes) };
+        let change =
+            Change { action: "integration.update", object: key.as_str(), detail: detail_of(&changes) };
         self.record(&mut tx, change).await?;
         let now_named = changes.unique_key.as_ref().unwrap_or(key);
         let integration = self.existing_integration(&mut tx, now_named).await?;
@@ -206,7 +209,11 @@ impl TenantStore {
             changes.unique_key.as_ref().map(UniqueKey::as_str),
             changes.display_name.as_ref().map(Name::as_str),
             changes.forward_webhooks,
-            changes.credentials.as_ref().map(|credentials| row::sealed_credentials(&self.store, id, credentials)),
+            changes.credentials.as_ref().map(|credentials| row::sealed_credentials(
+                &self.store,
+                id,
+                credentials
+            )),
             self.store.clock().now(),
         )
         .execute(tx)
@@ -236,7 +243,8 @@ impl TenantStore {
         let mut tx = self.begin().await?;
         let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else { return Ok(false) };
         let id = row.id();
-        let deleted = self.delete_connections_of(&mut tx, &row.into_integration(&self.store)?, max_age).await?;
+        let deleted =
+            self.delete_connections_of(&mut tx, &row.into_integration(&self.store)?, max_age).await?;
         sqlx::query!(
             "UPDATE integrations SET credentials = NULL, deleted_at = $3, updated_at = $3
              WHERE environment_id = $1 AND id = $2",
@@ -261,9 +269,14 @@ impl TenantStore {
     }
 
     /// The integration that this transaction has written.
-    async fn existing_integration(&self, tx: &mut PgConnection, key: &UniqueKey) -> Result<Integration, StoreError> {
+    async fn existing_integration(
+        &self,
+        tx: &mut PgConnection,
+        key: &UniqueKey,
+    ) -> Result<Integration, StoreError> {
         let row = IntegrationRow::find(tx, self.environment, key).await?;
-        row.ok_or_else(|| StoreError::inconsistent("integrations", "unique_key", key))?.into_integration(&self.store)
+        row.ok_or_else(|| StoreError::inconsistent("integrations", "unique_key", key))?
+            .into_integration(&self.store)
     }
 }
 

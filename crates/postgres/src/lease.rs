@@ -45,6 +45,8 @@ pub struct Claimed {
     pub to_hold: Vec<Unsendable>,
     /// Under lease, but their endpoint or event is gone.
     pub to_discard: Vec<Unsendable>,
+    /// Under lease, but their endpoint or event can't be opened now: as when its key is missing from this process.
+    pub to_put_off: Vec<Unsendable>,
     /// The last endpoint that was looked at: where the next turn begins. `None` when the turn came to its end.
     pub last: Option<(EnvironmentId, EndpointId)>,
 }
@@ -53,7 +55,7 @@ impl Claimed {
     /// How many rows were leased.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ready.len() + self.to_hold.len() + self.to_discard.len()
+        self.ready.len() + self.to_hold.len() + self.to_discard.len() + self.to_put_off.len()
     }
 
     /// Whether nothing was leased.
@@ -76,7 +78,12 @@ pub struct Unsendable {
     pub endpoint: EndpointId,
     /// The lease's token.
     pub token: Uuid,
+    /// Which step of the schedule its next attempt is.
+    pub step: u16,
 }
+
+/// What a look-up of leased rows brought, by id; `None` for what is there and can't be opened.
+type Opened<T> = HashMap<Uuid, Option<T>>;
 
 struct ClaimRow {
     id: Uuid,
@@ -115,60 +122,28 @@ impl Store {
         }
         let messages = self.messages(&rows).await?;
         let targets = self.targets(&rows, now).await?;
-        for row in rows {
+        for row in &rows {
             sort_in(row, lease, &messages, &targets, &mut claimed);
         }
         Ok(claimed)
     }
 
-    async fn claim_rows(&self, limits: &ClaimLimits<'_>, now: DateTime<Utc>, lease: Lease) -> Result<Vec<ClaimRow>, StoreError> {
+    async fn claim_rows(
+        &self,
+        limits: &ClaimLimits<'_>,
+        now: DateTime<Utc>,
+        lease: Lease,
+    ) -> Result<Vec<ClaimRow>, StoreError> {
         let busy: Vec<Uuid> = limits.remaining.iter().map(|(endpoint, _)| endpoint.uuid()).collect();
-        let remaining: Vec<i64> = limits.remaining.iter().map(|(_, remaining)| i64::from(*remaining)).collect();
-        let (after_environment, after_endpoint) = limits.after.map_or((Uuid::nil(), Uuid::nil()), |(environment, endpoint)| {
-            (environment.uuid(), endpoint.uuid())
-        });
-        let rows = sqlx::query_as!(
+        let remaining: Vec<i64> =
+            limits.remaining.iter().map(|(_, remaining)| i64::from(*remaining)).collect();
+        let (after_environment, after_endpoint) =
+            limits.after.map_or((Uuid::nil(), Uuid::nil()), |(environment, endpoint)| {
+                (environment.uuid(), endpoint.uuid())
+            });
+        let rows = sqlx::query_file_as!(
             ClaimRow,
-            r#"
-            -- claim
-            WITH RECURSIVE turn AS (
-                -- Hops from endpoint to endpoint over the index of what is due: its cost doesn't grow with a backlog.
-                (SELECT environment_id, endpoint_id FROM deliveries
-                 WHERE lease_token IS NULL AND held_at IS NULL AND (environment_id, endpoint_id) > ($1, $2)
-                 ORDER BY environment_id, endpoint_id LIMIT 1)
-                UNION ALL
-                SELECT n.environment_id, n.endpoint_id FROM turn
-                CROSS JOIN LATERAL (
-                    SELECT environment_id, endpoint_id FROM deliveries
-                    WHERE lease_token IS NULL AND held_at IS NULL
-                      AND (environment_id, endpoint_id) > (turn.environment_id, turn.endpoint_id)
-                    ORDER BY environment_id, endpoint_id LIMIT 1
-                ) n
-            ), due AS (
-                SELECT d.id, turn.environment_id,
-                       row_number() OVER (PARTITION BY turn.endpoint_id ORDER BY d.due_at) AS round
-                FROM (SELECT * FROM turn LIMIT $3) turn
-                LEFT JOIN LATERAL (
-                    SELECT remaining FROM unnest($4::uuid[], $5::bigint[]) AS b (endpoint_id, remaining)
-                    WHERE b.endpoint_id = turn.endpoint_id LIMIT 1
-                ) busy ON true
-                CROSS JOIN LATERAL (
-                    SELECT id, due_at FROM deliveries
-                    WHERE environment_id = turn.environment_id AND endpoint_id = turn.endpoint_id
-                      AND lease_token IS NULL AND held_at IS NULL AND due_at <= $6
-                    ORDER BY due_at
-                    LIMIT least(coalesce(busy.remaining, $7::bigint), $8::bigint)
-                    FOR UPDATE SKIP LOCKED
-                ) d
-            ), ranked AS (
-                SELECT id, row_number() OVER (PARTITION BY environment_id ORDER BY round, id) AS place FROM due
-            ), chosen AS MATERIALIZED (
-                SELECT id FROM (SELECT id FROM ranked ORDER BY place, id LIMIT $8::bigint) c ORDER BY id
-            )
-            UPDATE deliveries d SET lease_token = $9, lease_until = $10
-            FROM chosen WHERE d.id = chosen.id
-            RETURNING d.id, d.event_id, d.environment_id, d.endpoint_id, d.attempts, d.step, d.give_up_at
-            "#,
+            "queries/claim.sql",
             after_environment,
             after_endpoint,
             ENDPOINTS_A_CLAIM,
@@ -186,8 +161,9 @@ impl Store {
     }
 
     /// The messages of leased rows: each look-up goes to the partition of its event's day.
-    async fn messages(&self, rows: &[ClaimRow]) -> Result<HashMap<Uuid, Message>, StoreError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.event_id).collect::<BTreeSet<_>>().into_iter().collect();
+    async fn messages(&self, rows: &[ClaimRow]) -> Result<Opened<Message>, StoreError> {
+        let ids: Vec<Uuid> =
+            rows.iter().map(|row| row.event_id).collect::<BTreeSet<_>>().into_iter().collect();
         let events = sqlx::query_as!(
             EventRow,
             r#"
@@ -200,31 +176,29 @@ impl Store {
         )
         .fetch_all(self.workers())
         .await?;
-        events
-            .into_iter()
-            .map(|row| {
-                let body = self.open("events", "body", row.id.as_bytes(), &row.body)?;
-                let message = Message {
-                    event: EventId::from_uuid(row.id),
-                    body: body.to_vec().into(),
-                    item_keys: row.item_keys.into(),
-                    rich: row.rich,
-                };
-                Ok((row.id, message))
-            })
-            .collect()
+        Ok(events.into_iter().map(|row| (row.id, told(self.open_message(&row)))).collect())
     }
 
-    async fn targets(&self, rows: &[ClaimRow], now: DateTime<Utc>) -> Result<HashMap<Uuid, Arc<Target>>, StoreError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.endpoint_id).collect::<BTreeSet<_>>().into_iter().collect();
+    fn open_message(&self, row: &EventRow) -> Result<Message, StoreError> {
+        let body = self.open("events", "body", row.id.as_bytes(), &row.body)?;
+        Ok(Message {
+            event: EventId::from_uuid(row.id),
+            body: body.to_vec().into(),
+            item_keys: row.item_keys.as_str().into(),
+            rich: row.rich,
+        })
+    }
+
+    async fn targets(
+        &self,
+        rows: &[ClaimRow],
+        now: DateTime<Utc>,
+    ) -> Result<Opened<Arc<Target>>, StoreError> {
+        let ids: Vec<Uuid> =
+            rows.iter().map(|row| row.endpoint_id).collect::<BTreeSet<_>>().into_iter().collect();
         let found = target::rows_by_id(self, &ids, now).await?;
-        found
-            .into_iter()
-            .map(|row| {
-                let (candidate, sealed) = row.split()?;
-                Ok((candidate.id.uuid(), Arc::new(sealed.open(self)?)))
-            })
-            .collect()
+        let open = |row: target::TargetRow| Ok(Arc::new(row.split()?.1.open(self)?));
+        Ok(found.into_iter().map(|row| (row.id, told(open(row)))).collect())
     }
 
     /// When the next delivery is due that nobody holds; `None` when none is waiting. Looks at a bounded number of
@@ -280,10 +254,14 @@ impl Store {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn give_back_across_environments(&self, leases: &[(DeliveryId, Uuid)]) -> Result<u64, StoreError> {
+    pub async fn give_back_across_environments(
+        &self,
+        leases: &[(DeliveryId, Uuid)],
+    ) -> Result<u64, StoreError> {
         let mut leases = leases.to_vec();
         leases.sort_unstable();
-        let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = leases.iter().map(|(id, token)| (id.uuid(), *token)).unzip();
+        let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) =
+            leases.iter().map(|(id, token)| (id.uuid(), *token)).unzip();
         let done = sqlx::query!(
             "-- give_back
             WITH k AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS k (id, token))
@@ -306,27 +284,38 @@ fn last_of(rows: &[ClaimRow], limits: &ClaimLimits<'_>) -> Option<(EnvironmentId
     more.then(|| (EnvironmentId::from_uuid(last.0), EndpointId::from_uuid(last.1)))
 }
 
+/// One row that can't be opened must not keep the others from being sent.
+fn told<T>(opened: Result<T, StoreError>) -> Option<T> {
+    opened
+        .inspect_err(|error| {
+            tracing::error!(error = error as &dyn std::error::Error, "a delivery can't be opened")
+        })
+        .ok()
+}
+
 fn sort_in(
-    row: ClaimRow,
+    row: &ClaimRow,
     lease: Lease,
-    messages: &HashMap<Uuid, Message>,
-    targets: &HashMap<Uuid, Arc<Target>>,
+    messages: &Opened<Message>,
+    targets: &Opened<Arc<Target>>,
     claimed: &mut Claimed,
 ) {
+    let step = u16::try_from(row.step).unwrap_or_default();
     let unsendable = Unsendable {
         delivery: DeliveryId::from_uuid(row.id),
         event: EventId::from_uuid(row.event_id),
         environment: EnvironmentId::from_uuid(row.environment_id),
         endpoint: EndpointId::from_uuid(row.endpoint_id),
         token: lease.token,
+        step,
     };
-    let (Some(message), Some(target)) = (messages.get(&row.event_id), targets.get(&row.endpoint_id)) else {
-        claimed.to_discard.push(unsendable);
-        return;
+    let (message, target) = match (messages.get(&row.event_id), targets.get(&row.endpoint_id)) {
+        (Some(Some(message)), Some(Some(target))) => (message, target),
+        (None, _) | (_, None) => return claimed.to_discard.push(unsendable),
+        (Some(_), Some(_)) => return claimed.to_put_off.push(unsendable),
     };
     if target.status == EndpointStatus::Disabled {
-        claimed.to_hold.push(unsendable);
-        return;
+        return claimed.to_hold.push(unsendable);
     }
     claimed.ready.push(Leased {
         id: unsendable.delivery,
@@ -334,7 +323,7 @@ fn sort_in(
         lease,
         progress: Progress {
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
-            step: u16::try_from(row.step).unwrap_or_default(),
+            step,
             give_up_at: row.give_up_at,
         },
         message: message.clone(),

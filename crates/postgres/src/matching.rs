@@ -99,7 +99,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn has_unmatched_across_environments(&self) -> Result<bool, StoreError> {
-        let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM unmatched WHERE tenant_id IS NOT NULL) AS "any!""#);
+        let any = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM unmatched WHERE tenant_id IS NOT NULL) AS "any!""#
+        );
         Ok(any.fetch_one(self.workers()).await?)
     }
 
@@ -230,7 +232,9 @@ impl EventRow {
         let key = self.key();
         let Some((integration, connections)) = found.get(&key) else { return Ok(None) };
         let row = self.id.as_bytes();
-        let open = |column, sealed: &[u8]| Ok::<_, StoreError>(Bytes::copy_from_slice(&store.open("events", column, row, sealed)?));
+        let open = |column, sealed: &[u8]| {
+            Ok::<_, StoreError>(Bytes::copy_from_slice(&store.open("events", column, row, sealed)?))
+        };
         Ok(Some(Waiting {
             event: EventId::from_uuid(self.id),
             environment: EnvironmentId::from_uuid(self.environment_id),
@@ -248,7 +252,10 @@ impl EventRow {
     }
 }
 
-async fn read_events(tx: &mut Transaction<'static, Postgres>, ids: &[Uuid]) -> Result<Vec<EventRow>, StoreError> {
+async fn read_events(
+    tx: &mut Transaction<'static, Postgres>,
+    ids: &[Uuid],
+) -> Result<Vec<EventRow>, StoreError> {
     let rows = sqlx::query_as!(
         EventRow,
         r#"-- find_unmatched_events
@@ -301,7 +308,10 @@ impl ConnectionRow {
     }
 }
 
-async fn read_connections(tx: &mut Transaction<'static, Postgres>, events: &[EventRow]) -> Result<Found, StoreError> {
+async fn read_connections(
+    tx: &mut Transaction<'static, Postgres>,
+    events: &[EventRow],
+) -> Result<Found, StoreError> {
     let keys: BTreeSet<Key> = events.iter().map(EventRow::key).collect();
     let rows = sqlx::query_as!(
         ConnectionRow,
@@ -339,5 +349,8 @@ async fn read_connections(tx: &mut Transaction<'static, Postgres>, events: &[Eve
             gathered.insert(key, (Arc::new(row.integration()?), vec![row.connection()?]));
         }
     }
-    Ok(gathered.into_iter().map(|(key, (integration, connections))| (key, (integration, connections.into()))).collect())
+    Ok(gathered
+        .into_iter()
+        .map(|(key, (integration, connections))| (key, (integration, connections.into())))
+        .collect())
 }

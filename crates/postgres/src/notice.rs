@@ -60,13 +60,18 @@ impl Audience {
         };
         let on = switched_on(notice.kind, &self.settings);
         let gated = |kind| matches!(kind, EndpointKind::Primary | EndpointKind::Secondary);
-        route(&self.candidates, Some(notice.connection), subject).filter(move |found| on || !gated(found.kind))
+        route(&self.candidates, Some(notice.connection), subject)
+            .filter(move |found| on || !gated(found.kind))
     }
 }
 
 impl TenantStore {
     /// Who may want notices about `connections`, as this transaction sees it.
-    pub(crate) async fn audience(&self, tx: &mut PgConnection, connections: &[i64]) -> Result<Audience, StoreError> {
+    pub(crate) async fn audience(
+        &self,
+        tx: &mut PgConnection,
+        connections: &[i64],
+    ) -> Result<Audience, StoreError> {
         let row = sqlx::query!(
             "SELECT name, on_auth_creation, on_auth_refresh_error, forward_client_state FROM environments WHERE id = $1",
             self.environment.uuid(),
@@ -116,7 +121,13 @@ impl TenantStore {
         self.store.append_on(tx, &batch).await
     }
 
-    fn notice_event(&self, id: EventId, routing: Routing, now: DateTime<Utc>, notice: Notice<'_>) -> NewEvent {
+    fn notice_event(
+        &self,
+        id: EventId,
+        routing: Routing,
+        now: DateTime<Utc>,
+        notice: Notice<'_>,
+    ) -> NewEvent {
         NewEvent {
             id,
             environment: self.environment,

@@ -114,7 +114,11 @@ async fn make(pool: &PgPool, slot: Slot) -> Result<(), StoreError> {
     }
     tx.execute("SET LOCAL lock_timeout = '3s'").await?;
     run(&mut tx, format!("CREATE TABLE IF NOT EXISTS {child} (LIKE {table} INCLUDING ALL)")).await?;
-    run(&mut tx, format!("ALTER TABLE {table} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')")).await?;
+    run(
+        &mut tx,
+        format!("ALTER TABLE {table} ATTACH PARTITION {child} FOR VALUES FROM ('{from}') TO ('{to}')"),
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -126,7 +130,10 @@ async fn attached(connection: &mut PgConnection) -> Result<Vec<Attached>, StoreE
            WHERE pg_inherits.inhparent IN ('attempts'::regclass, 'delivery_results'::regclass, 'events'::regclass)"#
     );
     let rows = rows.fetch_all(connection).await?;
-    Ok(rows.into_iter().filter_map(|row| Some(Attached { slot: slot(&row.name)?, detaching: row.detaching })).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some(Attached { slot: slot(&row.name)?, detaching: row.detaching }))
+        .collect())
 }
 
 /// Tables that were partitions once and wait to be dropped.

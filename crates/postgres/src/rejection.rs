@@ -79,13 +79,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing was added.
-    pub async fn count_rejections_across_environments(&self, counts: &[RejectionCount]) -> Result<(), StoreError> {
+    pub async fn count_rejections_across_environments(
+        &self,
+        counts: &[RejectionCount],
+    ) -> Result<(), StoreError> {
         if counts.is_empty() {
             return Ok(());
         }
         // All writers lock in the same order.
         let mut counts: Vec<&RejectionCount> = counts.iter().collect();
-        counts.sort_by_key(|count| (count.environment, count.minute, count.integration, count.reason.as_str()));
+        counts
+            .sort_by_key(|count| (count.environment, count.minute, count.integration, count.reason.as_str()));
         let samples = |count: &&RejectionCount| {
             let kept = count.samples.iter().take(MOST_SAMPLES).cloned().map(Value::Object);
             Value::Array(kept.collect())

@@ -139,53 +139,9 @@ impl Store {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = sqlx::query_as!(
+        let rows = sqlx::query_file_as!(
             RouteRow,
-            r#"
-            -- find_routes
-            SELECT w.integration_id AS "integration_id!", w.graph_id AS "graph_id?", NULL::uuid AS "tenant?",
-                   NULL::text AS "name?", s.id AS "subscription?", s.tenant_id AS "subscription_tenant?",
-                   s.state_hash AS "state_hash?", c.id AS "connection?", c.connection_id AS "connection_id?", o.id AS "override_endpoint?"
-            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS w (environment_id, integration_id, graph_id)
-            CROSS JOIN LATERAL (
-                SELECT id, tenant_id, state_hash FROM subscriptions
-                WHERE environment_id = w.environment_id AND integration_id = w.integration_id AND graph_id = w.graph_id
-                LIMIT 1
-            ) s
-            LEFT JOIN LATERAL (
-                SELECT c.id, c.connection_id FROM subscription_connections sc
-                CROSS JOIN LATERAL (
-                    SELECT id, connection_id FROM connections WHERE id = sc.connection AND deleted_at IS NULL LIMIT 1
-                ) c
-                WHERE sc.subscription_id = s.id
-            ) c ON true
-            LEFT JOIN LATERAL (
-                SELECT id FROM endpoints WHERE connection = c.id AND kind = 'override' LIMIT 1
-            ) o ON true
-            UNION ALL
-            SELECT w.integration_id, NULL, w.tenant_id, NULL, NULL, NULL, NULL, c.id, c.connection_id, o.id
-            FROM unnest($4::uuid[], $5::uuid[], $6::uuid[]) AS w (environment_id, integration_id, tenant_id)
-            CROSS JOIN LATERAL (
-                SELECT id, connection_id FROM connections
-                WHERE environment_id = w.environment_id AND integration_id = w.integration_id
-                  AND tenant_id = w.tenant_id AND deleted_at IS NULL
-            ) c
-            LEFT JOIN LATERAL (
-                SELECT id FROM endpoints WHERE connection = c.id AND kind = 'override' LIMIT 1
-            ) o ON true
-            UNION ALL
-            SELECT w.integration_id, NULL, NULL, w.connection_id, NULL, NULL, NULL, c.id, c.connection_id, o.id
-            FROM unnest($7::uuid[], $8::uuid[], $9::text[]) AS w (environment_id, integration_id, connection_id)
-            CROSS JOIN LATERAL (
-                SELECT id, connection_id FROM connections
-                WHERE environment_id = w.environment_id AND integration_id = w.integration_id
-                  AND connection_id = w.connection_id AND deleted_at IS NULL
-                LIMIT 1
-            ) c
-            LEFT JOIN LATERAL (
-                SELECT id FROM endpoints WHERE connection = c.id AND kind = 'override' LIMIT 1
-            ) o ON true
-            "#,
+            "queries/find_routes.sql",
             &keys.subscriptions.0,
             &keys.subscriptions.1,
             &keys.subscriptions.2,
@@ -245,12 +201,17 @@ impl IntegrationRow {
         let unique_key = UniqueKey::parse(self.unique_key)
             .map_err(|_| StoreError::inconsistent("integrations", "unique_key", environment))?;
         let key = (environment, unique_key.clone());
-        let Some(forward_client_state) = self.forward_client_state else { return Ok((key, Found::UnknownEnvironment)) };
-        let (Some(id), Some(provider), Some(forward_webhooks)) = (self.id, self.provider, self.forward_webhooks) else {
+        let Some(forward_client_state) = self.forward_client_state else {
+            return Ok((key, Found::UnknownEnvironment));
+        };
+        let (Some(id), Some(provider), Some(forward_webhooks)) =
+            (self.id, self.provider, self.forward_webhooks)
+        else {
             return Ok((key, Found::UnknownIntegration));
         };
         let id = IntegrationId::from_uuid(id);
-        let provider = Provider::named(&provider).ok_or_else(|| StoreError::inconsistent("integrations", "provider", id))?;
+        let provider = Provider::named(&provider)
+            .ok_or_else(|| StoreError::inconsistent("integrations", "provider", id))?;
         let secrets = SecretRows { ids: self.secret_ids, hashes: self.secret_hashes, sealed: self.secrets };
         let facts = IntegrationFacts {
             environment,
@@ -359,7 +320,12 @@ impl RouteKeys {
     }
 }
 
-fn push<T>(columns: &mut (Vec<Uuid>, Vec<Uuid>, Vec<T>), environment: EnvironmentId, integration: IntegrationId, key: T) {
+fn push<T>(
+    columns: &mut (Vec<Uuid>, Vec<Uuid>, Vec<T>),
+    environment: EnvironmentId,
+    integration: IntegrationId,
+    key: T,
+) {
     columns.0.push(environment.uuid());
     columns.1.push(integration.uuid());
     columns.2.push(key);
@@ -381,7 +347,8 @@ struct RouteRow {
 impl RouteRow {
     fn connection(&self) -> Result<Option<ConnectionRef>, StoreError> {
         let (Some(key), Some(id)) = (self.connection, &self.connection_id) else { return Ok(None) };
-        let id = ConnectionId::parse(id.as_str()).map_err(|_| StoreError::inconsistent("connections", "connection_id", key))?;
+        let id = ConnectionId::parse(id.as_str())
+            .map_err(|_| StoreError::inconsistent("connections", "connection_id", key))?;
         let override_endpoint = self.override_endpoint.map(EndpointId::from_uuid);
         Ok(Some(ConnectionRef { key: ConnectionKey::from_number(key), id, override_endpoint }))
     }

@@ -47,7 +47,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; what was ended until then stays ended.
-    pub async fn end_old_deliveries_across_environments(&self, cutoff: NaiveDate) -> Result<usize, StoreError> {
+    pub async fn end_old_deliveries_across_environments(
+        &self,
+        cutoff: NaiveDate,
+    ) -> Result<usize, StoreError> {
         let mut total = 0;
         loop {
             let mut tx = self.workers().begin().await?;
@@ -85,8 +88,10 @@ impl Store {
             today,
         );
         let rows = rows.fetch_all(self.workers()).await?;
-        let pair = |environment, endpoint| (EnvironmentId::from_uuid(environment), EndpointId::from_uuid(endpoint));
-        let pairs: BTreeSet<_> = rows.into_iter().map(|row| pair(row.environment_id, row.endpoint_id)).collect();
+        let pair =
+            |environment, endpoint| (EnvironmentId::from_uuid(environment), EndpointId::from_uuid(endpoint));
+        let pairs: BTreeSet<_> =
+            rows.into_iter().map(|row| pair(row.environment_id, row.endpoint_id)).collect();
         Ok(pairs.into_iter().collect())
     }
 
@@ -123,7 +128,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; what was done until then stays done.
-    pub async fn forget_old_unmatched_across_environments(&self, cutoff: NaiveDate) -> Result<usize, StoreError> {
+    pub async fn forget_old_unmatched_across_environments(
+        &self,
+        cutoff: NaiveDate,
+    ) -> Result<usize, StoreError> {
         let floor = day_floor(cutoff);
         in_chunks(|| async {
             let done = sqlx::query!(
@@ -144,7 +152,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; what was deleted until then stays deleted.
-    pub async fn forget_old_rejections_across_environments(&self, time: DateTime<Utc>) -> Result<usize, StoreError> {
+    pub async fn forget_old_rejections_across_environments(
+        &self,
+        time: DateTime<Utc>,
+    ) -> Result<usize, StoreError> {
         in_chunks(|| async {
             let done = sqlx::query!(
                 "-- forget_old_rejections
@@ -174,7 +185,6 @@ impl Store {
         let of_integrations = of_integrations.execute(self.workers()).await?.rows_affected();
         Ok(count(of_endpoints + of_integrations))
     }
-
 }
 
 /// Repeats a step until it finds less than a whole chunk.

@@ -184,7 +184,13 @@ impl Store {
         &self.url
     }
 
-    pub(crate) fn seal(&self, table: &'static str, column: &'static str, row: &[u8], plain: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        row: &[u8],
+        plain: &[u8],
+    ) -> Vec<u8> {
         self.keys.ring.seal(Place { table, column, row }, plain)
     }
 
@@ -208,7 +214,8 @@ impl Store {
         sealed: &[u8],
     ) -> Result<SecretString, StoreError> {
         let plain = self.open(table, column, row, sealed)?;
-        let text = std::str::from_utf8(&plain).map_err(|_| StoreError::inconsistent(table, column, "(sealed)"))?;
+        let text =
+            std::str::from_utf8(&plain).map_err(|_| StoreError::inconsistent(table, column, "(sealed)"))?;
         Ok(SecretString::from(text))
     }
 }
@@ -230,10 +237,12 @@ impl TenantStore {
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut tx = self.store.requests.begin().await?;
         // Both hold for this transaction only, so a connection goes back to the pool as it came.
-        sqlx::query("SELECT set_config('role', 'waypost_tenant', true), set_config('waypost.environment', $1, true)")
-            .bind(self.environment.to_string())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "SELECT set_config('role', 'waypost_tenant', true), set_config('waypost.environment', $1, true)",
+        )
+        .bind(self.environment.to_string())
+        .execute(&mut *tx)
+        .await?;
         Ok(tx)
     }
 }
@@ -248,13 +257,14 @@ fn pool(size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(Duration::from_secs(5))
-        .idle_timeout(Duration::from_secs(300))
+        .idle_timeout(Duration::from_mins(5))
         .test_before_acquire(false)
 }
 
 async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {
     let wanted = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
     let found: Option<i64> = if exists {
         sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(pool).await?
     } else {
@@ -273,13 +283,20 @@ async fn own_hash_key(pool: &PgPool, ring: &KeyRing) -> Result<HashKey, StoreErr
     const NAME: &str = "lookup";
     let place = Place { table: "own_keys", column: "sealed", row: NAME.as_bytes() };
     let fresh = ring.seal(place, HashKey::generate().expose_bytes());
-    sqlx::query!("INSERT INTO own_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", NAME, fresh)
-        .execute(pool)
-        .await?;
-    let sealed = sqlx::query_scalar!("SELECT sealed FROM own_keys WHERE name = $1", NAME).fetch_one(pool).await?;
-    let opened = ring
-        .open(place, &sealed)
-        .map_err(|source| StoreError::Sealed { table: "own_keys", column: "sealed", source })?;
+    sqlx::query!(
+        "INSERT INTO own_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        NAME,
+        fresh
+    )
+    .execute(pool)
+    .await?;
+    let sealed =
+        sqlx::query_scalar!("SELECT sealed FROM own_keys WHERE name = $1", NAME).fetch_one(pool).await?;
+    let opened = ring.open(place, &sealed).map_err(|source| StoreError::Sealed {
+        table: "own_keys",
+        column: "sealed",
+        source,
+    })?;
     let bytes = <[u8; 32]>::try_from(opened.as_slice())
         .map_err(|_| StoreError::inconsistent("own_keys", "sealed", NAME))?;
     Ok(HashKey::from_bytes(bytes))

@@ -37,7 +37,8 @@ impl SealedTarget {
                 .map_err(|_| StoreError::inconsistent("endpoint_secrets", "sealed", self.endpoint))
         });
         let environment = self.environment.uuid();
-        let key = store.open_text("environments", "signing_key", environment.as_bytes(), &self.signing_key)?;
+        let key =
+            store.open_text("environments", "signing_key", environment.as_bytes(), &self.signing_key)?;
         Ok(Target {
             endpoint: self.endpoint,
             url: self.url.clone(),
@@ -64,7 +65,7 @@ impl SealedTarget {
 #[derive(Debug)]
 pub(crate) struct TargetRow {
     pub(crate) environment_id: Uuid,
-    id: Uuid,
+    pub(crate) id: Uuid,
     kind: String,
     connection: Option<i64>,
     url: String,
@@ -103,7 +104,12 @@ impl TargetRow {
             url: EndpointUrl::parse(&self.url).map_err(|_| broken("url"))?,
             status,
             headers: self.headers,
-            secrets: self.secret_ids.unwrap_or_default().into_iter().zip(self.secrets.unwrap_or_default()).collect(),
+            secrets: self
+                .secret_ids
+                .unwrap_or_default()
+                .into_iter()
+                .zip(self.secrets.unwrap_or_default())
+                .collect(),
             signing_key: self.signing_key,
         };
         Ok((candidate, target))
@@ -167,7 +173,11 @@ pub(crate) async fn rows_for_routing(
 }
 
 /// The endpoints of that ids, whatever they are; those without a URL or an environment are left out.
-pub(crate) async fn rows_by_id(store: &Store, ids: &[Uuid], now: DateTime<Utc>) -> Result<Vec<TargetRow>, StoreError> {
+pub(crate) async fn rows_by_id(
+    store: &Store,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<Vec<TargetRow>, StoreError> {
     let rows = sqlx::query_as!(
         TargetRow,
         r#"

@@ -100,14 +100,18 @@ impl TenantStore {
         .execute(&mut *tx)
         .await?;
         let mut cleared = Vec::new();
-        let urls = [(EndpointKind::Primary, &changes.primary_url), (EndpointKind::Secondary, &changes.secondary_url)];
+        let urls = [
+            (EndpointKind::Primary, &changes.primary_url),
+            (EndpointKind::Secondary, &changes.secondary_url),
+        ];
         for (kind, url) in urls {
             if let Some(url) = url {
                 cleared.extend(self.set_named_url(&mut tx, kind, url.url()).await?);
             }
         }
         let object = self.environment.to_string();
-        let change = Change { action: "environment.update_webhooks", object: &object, detail: changes.detail() };
+        let change =
+            Change { action: "environment.update_webhooks", object: &object, detail: changes.detail() };
         self.record(&mut tx, change).await?;
         let view = self.read_webhook_settings(&mut tx).await?;
         tx.commit().await?;
@@ -134,8 +138,11 @@ impl TenantStore {
         )
         .execute(&mut *tx)
         .await?;
-        let change =
-            Change { action: "environment.rotate_signing_key", object: &self.environment.to_string(), detail: json!({}) };
+        let change = Change {
+            action: "environment.rotate_signing_key",
+            object: &self.environment.to_string(),
+            detail: json!({}),
+        };
         self.record(&mut tx, change).await?;
         tx.commit().await?;
         Ok(SecretString::from(key.expose()))

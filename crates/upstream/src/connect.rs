@@ -16,13 +16,17 @@ pub enum TenantProblem {
     #[error("tenantId must be a text: the tenant's id (a GUID) or one of its domains")]
     NotText,
     /// Neither a GUID nor a domain.
-    #[error("tenantId is neither a GUID nor a domain: give the tenant's id, as the Entra admin center shows it")]
+    #[error(
+        "tenantId is neither a GUID nor a domain: give the tenant's id, as the Entra admin center shows it"
+    )]
     Name,
     /// The sign-in host knows no such tenant.
     #[error("there is no tenant of this domain: check its spelling, or give the tenant's id (a GUID)")]
     Unknown,
     /// The sign-in host gave no usable answer.
-    #[error("the domain of tenantId can't be resolved to a tenant now: give the tenant's id (a GUID), or try again later")]
+    #[error(
+        "the domain of tenantId can't be resolved to a tenant now: give the tenant's id (a GUID), or try again later"
+    )]
     Unresolved(#[source] TenantError),
 }
 
@@ -45,7 +49,10 @@ impl Connector {
     ///
     /// # Errors
     /// [`TenantProblem`] when it names none that is known.
-    pub async fn resolve_tenant(&self, config: &Map<String, Value>) -> Result<Option<TenantId>, TenantProblem> {
+    pub async fn resolve_tenant(
+        &self,
+        config: &Map<String, Value>,
+    ) -> Result<Option<TenantId>, TenantProblem> {
         let Some(value) = config.get(TENANT) else { return Ok(None) };
         let name = value.as_str().ok_or(TenantProblem::NotText)?.trim();
         if let Ok(id) = name.parse() {
@@ -56,7 +63,10 @@ impl Connector {
             Err(TenantError::Name) => Err(TenantProblem::Name),
             Err(TenantError::Unknown) => Err(TenantProblem::Unknown),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a tenant's domain could not be resolved");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a tenant's domain could not be resolved"
+                );
                 Err(TenantProblem::Unresolved(error))
             }
         }
@@ -91,6 +101,9 @@ mod tests {
     async fn what_names_no_tenant_is_told_apart() {
         assert!(matches!(resolved(json!({"tenantId": 7})).await, Err(TenantProblem::NotText)));
         assert!(matches!(resolved(json!({"tenantId": "common"})).await, Err(TenantProblem::Name)));
-        assert!(matches!(resolved(json!({"tenantId": "contoso.example"})).await, Err(TenantProblem::Unresolved(_))));
+        assert!(matches!(
+            resolved(json!({"tenantId": "contoso.example"})).await,
+            Err(TenantProblem::Unresolved(_))
+        ));
     }
 }

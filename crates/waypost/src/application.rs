@@ -65,7 +65,8 @@ impl Application {
     /// # Errors
     /// When the database can't be reached or isn't migrated, or an address is taken.
     pub async fn build(settings: Settings, roles: Roles, clock: SharedClock) -> anyhow::Result<Self> {
-        let ring = settings.security.encryption_keys.clone().context("security.encryption_keys is not set")?;
+        let ring =
+            settings.security.encryption_keys.clone().context("security.encryption_keys is not set")?;
         let store = Store::connect(parts::store_config(&settings)?, ring, Arc::clone(&clock)).await?;
         let guard = Guard::new(Policy::new(settings.egress.allow.iter().copied()));
         let bell = Bell::default();
@@ -269,7 +270,10 @@ async fn watch_partitions(store: Store, partitions: Part, stop: CancellationToke
         match store.missing_partitions().await {
             Ok(missing) if missing.is_empty() => partitions.ready(),
             Ok(missing) => {
-                tracing::error!(?missing, "partitions are missing: run `waypost migrate`, or the scheduler's role");
+                tracing::error!(
+                    ?missing,
+                    "partitions are missing: run `waypost migrate`, or the scheduler's role"
+                );
                 partitions.failing();
             }
             // That the store is away, readiness sees by itself.

@@ -135,7 +135,9 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Serve { roles } => {
             let roles = Roles::chosen(&roles);
             settings.check_for_serve(&roles)?;
-            long_running(&settings.clone(), telemetry::SERVICE, |shutdown| application::serve(settings, roles, shutdown))
+            long_running(&settings.clone(), telemetry::SERVICE, |shutdown| {
+                application::serve(settings, roles, shutdown)
+            })
         }
         Command::Migrate => {
             // Not a wrong usage: without a database this command has simply failed.
@@ -145,7 +147,9 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Dev(DevArguments { once, data_dir, public_listen, admin_listen }) => {
             let options = dev::Options { once, data_dir, public_listen, admin_listen };
-            long_running(&settings.clone(), telemetry::QUIET, |shutdown| dev::run(settings, options, shutdown))
+            long_running(&settings.clone(), telemetry::QUIET, |shutdown| {
+                dev::run(settings, options, shutdown)
+            })
         }
         Command::Simulate(arguments) => {
             long_running(&settings, telemetry::SERVICE, |shutdown| simulate::run(arguments, shutdown))
@@ -164,7 +168,11 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
 }
 
 /// Runs a command that lasts until a signal ends it.
-fn long_running<F>(settings: &Settings, filter: &str, command: impl FnOnce(Shutdown) -> F) -> anyhow::Result<()>
+fn long_running<F>(
+    settings: &Settings,
+    filter: &str,
+    command: impl FnOnce(Shutdown) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {

@@ -42,18 +42,21 @@ pub struct Options {
 pub async fn run(settings: Settings, options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
     let report = Report::new();
     report.title("Waypost, everything on this machine");
-    let mut house = House::build(settings, &options, &report).await?;
+    let mut house = House::build(settings, &options, report).await?;
     let grace = house.settings.server.shutdown_grace;
     let application = Application::build(house.settings.clone(), Roles::all(), clock::system()).await?;
     let public = application.public_address().context("this process has no public listener")?;
     let addresses = provision::Addresses { public, admin: application.admin_address() };
-    report.started("relay", &format!("all roles; ingress and API on http://{public}, admin on http://{}", addresses.admin));
+    report.started(
+        "relay",
+        &format!("all roles; ingress and API on http://{public}, admin on http://{}", addresses.admin),
+    );
     application.start(&shutdown);
 
     let receiver = Receiver::start(&shutdown)?;
     report.started("receiver", &format!("the customer's backend, on {}", receiver.url()));
     let demonstrated = tokio::select! {
-        outcome = demonstrate(&house, &receiver, addresses, &report) => outcome,
+        outcome = demonstrate(&house, &receiver, addresses, report) => outcome,
         () = shutdown.soft().cancelled() => Ok(()),
     };
     if options.once || demonstrated.is_err() {
@@ -71,7 +74,7 @@ async fn demonstrate(
     house: &House,
     receiver: &Receiver,
     addresses: provision::Addresses,
-    report: &Report,
+    report: Report,
 ) -> anyhow::Result<()> {
     let demo = provision::Demo::make(house, receiver, addresses, report).await?;
     let scenario = scenario::Scenario::prepare(house, &demo)?;

@@ -26,8 +26,7 @@ pub(crate) const QUIET: &str = "warn";
 /// [`ConfigError`] when the filter cannot be read.
 pub fn init(settings: &Telemetry, usual: &str) -> Result<(), ConfigError> {
     let chosen = FILTERS.iter().find_map(|name| Some((*name, env::var(name).ok()?)));
-    let (name, filter) =
-        chosen.filter(|(_, text)| !text.is_empty()).unwrap_or(("", usual.to_owned()));
+    let (name, filter) = chosen.filter(|(_, text)| !text.is_empty()).unwrap_or(("", usual.to_owned()));
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         ConfigError::invalid(
             name,

@@ -30,6 +30,11 @@ impl Bell {
         self.elsewhere.notify_one();
     }
 
+    /// Wakes the deliverer of this process alone.
+    pub fn ring_here(&self) {
+        self.here.notify_one();
+    }
+
     /// Waits until it rings here.
     pub async fn rung(&self) {
         self.here.notified().await;

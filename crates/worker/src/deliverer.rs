@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,7 +88,12 @@ impl Deliverer {
     #[must_use]
     pub fn new(config: Config, parts: Parts, stopping: CancellationToken) -> (Self, Running) {
         let (settlements, received) = mpsc::channel(UNSETTLED);
-        let settler = settler::Settler::new(parts.store.clone(), Arc::clone(&parts.clock), received);
+        let settler = settler::Settler::new(
+            parts.store.clone(),
+            Arc::clone(&parts.clock),
+            parts.bell.clone(),
+            received,
+        );
         let ledger = Arc::new(Ledger::new(config.max_in_flight, config.max_in_flight_per_endpoint));
         let inner = Inner { config, parts, ledger, attempts: TaskTracker::new(), settlements, stopping };
         let deliverer = Self(Arc::new(inner));
@@ -126,7 +129,11 @@ impl Deliverer {
         let timeout = TimeDelta::from_std(inner.config.timeout).unwrap_or(TimeDelta::MAX);
         if delivery.lease.until - started_at < timeout {
             // It waited so long for its turn that the lease could end before the request: whoever is free takes it.
-            return settlement(&delivery, None, Next::Retry { due_at: started_at, step: delivery.progress.step });
+            return settlement(
+                &delivery,
+                None,
+                Next::Retry { due_at: started_at, step: delivery.progress.step },
+            );
         }
         if delivery.message.rich {
             return self.unopened(&delivery);
@@ -139,7 +146,7 @@ impl Deliverer {
         count(&outcome, duration);
         let now = inner.parts.clock.now();
         let verdict = outcome.verdict();
-        let next = delivery.progress.settle(verdict, &inner.config.schedule, now, &mut StdRng::from_rng(&mut rand::rng()));
+        let next = delivery.progress.settle(verdict, &inner.config.schedule, now, &mut rand::rng());
         tracing::debug!(
             delivery.id = %delivery.id, event.id = %delivery.message.event, attempt.number = number,
             attempt.outcome = outcome_class(&outcome), ?next, "attempted"
@@ -153,8 +160,7 @@ impl Deliverer {
     fn unopened(&self, delivery: &Leased) -> Settlement {
         let now = self.0.parts.clock.now();
         let verdict = Verdict::Throttled(UNOPENED_WAIT);
-        let mut rng = StdRng::from_rng(&mut rand::rng());
-        let next = delivery.progress.settle(verdict, &self.0.config.schedule, now, &mut rng);
+        let next = delivery.progress.settle(verdict, &self.0.config.schedule, now, &mut rand::rng());
         tracing::warn!(
             delivery.id = %delivery.id, event.id = %delivery.message.event, reason = Failure::UnknownCertificate.as_str(),
             "an encrypted item waits for its certificate"

@@ -50,7 +50,10 @@ impl Holder {
                 ),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "holding failed; it is tried again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "holding failed; it is tried again"
+                    );
                 }
             }
             tokio::select! {

@@ -57,7 +57,10 @@ impl Matcher {
             let pause = match self.look().await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "matching failed; it is tried again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "matching failed; it is tried again"
+                    );
                     WHILE_WAITING
                 }
             };
@@ -87,11 +90,14 @@ impl Matcher {
             let now = self.clock.now();
             let environments: BTreeSet<_> = round.waiting.iter().map(|event| event.environment).collect();
             let connections = round.waiting.iter().flat_map(|event| event.connections.iter());
-            let overrides: BTreeSet<_> = connections.filter_map(|connection| connection.override_endpoint).collect();
+            let overrides: BTreeSet<_> =
+                connections.filter_map(|connection| connection.override_endpoint).collect();
             let sets = self.store.find_endpoints_across_environments(&environments, &overrides, now).await?;
-            let mut plan = Plan { matched: Vec::new(), more: Batch::default(), now, give_up_at: now + self.max_age };
+            let mut plan =
+                Plan { matched: Vec::new(), more: Batch::default(), now, give_up_at: now + self.max_age };
             for waiting in &round.waiting {
-                let candidates = sets.get(&waiting.environment).map(|set| set.candidates.as_slice()).unwrap_or_default();
+                let candidates =
+                    sets.get(&waiting.environment).map(|set| set.candidates.as_slice()).unwrap_or_default();
                 plan.place(waiting, candidates);
             }
             let count = round.waiting.len();
@@ -127,7 +133,8 @@ impl Plan {
             let event = if index == 0 { waiting.event } else { EventId::at(waiting.received_at) };
             let routing = self.deliver(waiting, event, takers(waiting, connection, &facts, candidates));
             let integration = &waiting.integration;
-            let body = forward_body(&connection.id, integration.provider, &integration.unique_key, &waiting.payload);
+            let body =
+                forward_body(&connection.id, integration.provider, &integration.unique_key, &waiting.payload);
             let matched = Matched { event, connection: connection.key, routing, body: body.into() };
             if index == 0 {
                 self.matched.push(matched);
@@ -137,7 +144,12 @@ impl Plan {
         }
     }
 
-    fn deliver<'a>(&mut self, waiting: &Waiting, event: EventId, takers: impl Iterator<Item = &'a Candidate>) -> Routing {
+    fn deliver<'a>(
+        &mut self,
+        waiting: &Waiting,
+        event: EventId,
+        takers: impl Iterator<Item = &'a Candidate>,
+    ) -> Routing {
         let before = self.more.deliveries.len();
         self.more.deliveries.extend(takers.map(|taker| NewDelivery {
             id: DeliveryId::at(self.now),
@@ -214,7 +226,8 @@ mod tests {
     fn a_stored_payload_gives_filters_what_intake_gave_them() {
         let payload = br#"{"value":[{"changeType":"created","resource":"Users/u/Messages/m"},{"lifecycleEvent":"missed","resource":"r"}]}"#;
         let provider = Provider::named("microsoft-oauth2-cc").unwrap();
-        let change = ItemFacts { change_type: Some("created".into()), resource: Some("Users/u/Messages/m".into()) };
+        let change =
+            ItemFacts { change_type: Some("created".into()), resource: Some("Users/u/Messages/m".into()) };
         let lifecycle = ItemFacts { change_type: None, resource: Some("r".into()) };
         assert_eq!(items_of(provider, payload), [change, lifecycle]);
     }

@@ -15,7 +15,7 @@ use waypost_postgres::{Store, StoreError};
 use crate::bell::Bell;
 
 /// How often to look.
-const PERIOD: Duration = Duration::from_secs(3600);
+const PERIOD: Duration = Duration::from_hours(1);
 /// How soon to look again when it failed.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -70,7 +70,10 @@ impl Retention {
             let pause = match self.sweep().await {
                 Ok(()) => PERIOD,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "retention failed; it is tried again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "retention failed; it is tried again"
+                    );
                     AGAIN
                 }
             };
@@ -99,11 +102,15 @@ impl Retention {
         self.store.drop_history_across_environments(calendar.dropped_before).await?;
         self.store.forget_old_rejections_across_environments(now - self.config.events).await?;
         self.store.forget_expired_secrets_across_environments().await?;
+        // What was accepted at the very moment its environment was deleted.
+        while self.store.discard_of_deleted_across_environments().await? > 0 {}
         Ok(())
     }
 
     async fn announce(&self, calendar: Calendar) -> Result<(), StoreError> {
-        for endpoint in self.store.endpoints_to_warn_across_environments(calendar.announced, calendar.today).await? {
+        for endpoint in
+            self.store.endpoints_to_warn_across_environments(calendar.announced, calendar.today).await?
+        {
             let max_age = self.config.max_age;
             if self.store.warn_of_retention_across_environments(endpoint, calendar.today, max_age).await? {
                 self.bell.ring();

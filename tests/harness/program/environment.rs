@@ -61,7 +61,13 @@ impl Environment {
     }
 
     /// Makes an endpoint at `url` for what comes for one connection, which the receiver learns to trust; returns its id.
-    pub async fn endpoint(&self, public: &Client, url: &str, connection: &str, receiver: &Receiver) -> String {
+    pub async fn endpoint(
+        &self,
+        public: &Client,
+        url: &str,
+        connection: &str,
+        receiver: &Receiver,
+    ) -> String {
         let api = self.api(public);
         let filter = json!({"event_types": ["forward"], "connections": [connection]});
         let made = api.post("/endpoints", &json!({"url": url, "filter": filter})).await.expect(201);

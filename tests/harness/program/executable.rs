@@ -50,7 +50,10 @@ fn build(profile: &Path) {
     // What cargo tells a test of its package would make it build other packages anew.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|own| text.starts_with(own)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+            .iter()
+            .any(|own| text.starts_with(own))
+        {
             cargo.env_remove(&name);
         }
     }

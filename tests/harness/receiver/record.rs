@@ -126,13 +126,15 @@ impl Received {
 
     fn verify_standard(&self, trust: &Trust) -> Result<(), String> {
         let webhook = Webhook::new(&trust.secret).map_err(|error| error.to_string())?;
-        let stated: i64 = self.value("webhook-timestamp")?.parse().map_err(|_| "webhook-timestamp is no number")?;
+        let stated: i64 =
+            self.value("webhook-timestamp")?.parse().map_err(|_| "webhook-timestamp is no number")?;
         // The official verification knows the machine's clock only. A test's clock may be ahead of it, so the time is
         // checked here, and the signature against what the official crate signs.
         if (trust.clock.now().timestamp() - stated).abs() > TOLERANCE.num_seconds() {
             return Err("webhook-timestamp is not now".to_owned());
         }
-        let wanted = webhook.sign(self.value("webhook-id")?, stated, &self.body).map_err(|error| error.to_string())?;
+        let wanted =
+            webhook.sign(self.value("webhook-id")?, stated, &self.body).map_err(|error| error.to_string())?;
         if !self.value("webhook-signature")?.split(' ').any(|entry| entry == wanted) {
             return Err("webhook-signature is wrong".to_owned());
         }

@@ -138,7 +138,8 @@ impl Gate {
     }
 
     pub(super) async fn opened(&self) {
+        let mut watching = self.0.subscribe();
         // Can't fail: this gate holds a sender itself.
-        let _open = self.0.subscribe().wait_for(|open| *open).await;
+        let _open = watching.wait_for(|open| *open).await;
     }
 }

@@ -86,7 +86,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Received>>
     let Some(head) = read_head(stream).await? else { return Ok(None) };
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, path) =
+        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
     let mut headers = HeaderMap::new();
     for line in lines.filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(": ").ok_or(io::ErrorKind::InvalidData)?;

@@ -88,7 +88,9 @@ fn known<T>(found: Found<T>) -> Result<T, ApiError> {
     match found {
         Found::Connection(found) => Ok(found),
         Found::UnknownConnection => Err(ApiError::not_found("Failed to find connection")),
-        Found::UnknownIntegration => Err(ApiError::bad_request("unknown_provider_config", "Provider does not exists")),
+        Found::UnknownIntegration => {
+            Err(ApiError::bad_request("unknown_provider_config", "Provider does not exists"))
+        }
     }
 }
 
@@ -192,7 +194,9 @@ async fn read(
     let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
     if !shown && (reading.force_refresh || reading.refresh_token || reading.refresh_github_app_jwt_token) {
         let scope = Scope::ConnectionsReadCredentials.as_str();
-        return Err(ApiError::Forbidden { message: format!("Credential and refresh options require the {scope} scope") });
+        return Err(ApiError::Forbidden {
+            message: format!("Credential and refresh options require the {scope} scope"),
+        });
     }
     let names = named(Names::parse(reading.provider_config_key, address.connection_id))?;
     let found = if shown {

@@ -186,7 +186,10 @@ async fn list_deliveries(
     )
 )]
 #[get("/deliveries/{id}")]
-async fn get_delivery(caller: Authorized<scope::EventsRead>, id: Id<DeliveryId>) -> Result<HttpResponse, ApiError> {
+async fn get_delivery(
+    caller: Authorized<scope::EventsRead>,
+    id: Id<DeliveryId>,
+) -> Result<HttpResponse, ApiError> {
     let delivery = caller.tenant.find_delivery(id.0).await?.ok_or_else(unknown)?;
     let attempts = caller.tenant.list_attempts(id.0).await?;
     let attempt_log = attempts.into_iter().map(AttemptView::from).collect();
@@ -218,7 +221,8 @@ async fn retry_delivery(
     _nothing: Body<Nothing>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
-    let retry = caller.tenant.retry_delivery(id.0, surroundings.settings.max_age).await?.ok_or_else(unknown)?;
+    let retry =
+        caller.tenant.retry_delivery(id.0, surroundings.settings.max_age).await?.ok_or_else(unknown)?;
     let delivery = begun(retry)?;
     surroundings.work_waits();
     Ok(HttpResponse::Accepted().json(DeliveryView::from(delivery)))

@@ -220,17 +220,54 @@ mod tests {
                      &tenant_id=6F9619FF-8B86-4D01-B42D-00CF4FC964FF&subscription_id=sub_01h455vb4pex5vsknk084sn02q\
                      &since=2026-11-22T00:00:00Z&until=2026-11-23T00:00:00.5%2B01:00";
         let filters: Filters = parse_query(query).unwrap();
-        assert!(filters.kind.is_some_and(|kinds| kinds.0.contains(&EventKind::SubscriptionRenewed) && kinds.0.len() == 9));
+        assert!(
+            filters
+                .kind
+                .is_some_and(|kinds| kinds.0.contains(&EventKind::SubscriptionRenewed) && kinds.0.len() == 9)
+        );
         assert_eq!(filters.status, Some(EventStatus::Dead));
         assert!(matches!(filters.subscription_id, Some(Subscription(SubscriptionRef::Own(_)))));
         assert_eq!(filters.until.map(time).as_deref(), Some("2026-11-22T23:00:00.500Z"));
     }
 
     #[test]
+    fn an_event_is_shown_with_its_payload_as_it_is_written() {
+        let detail = EventDetail {
+            event: StoredEvent {
+                id: "evt_01h455vb4pex5vsknk084sn02q".parse().unwrap(),
+                kind: EventKind::Forward,
+                status: EventStatus::Unrouted,
+                connection: None,
+                integration: Some(UniqueKey::parse("graph-cc").unwrap()),
+                tenant: None,
+                items: 1,
+                subscriptions: Vec::new(),
+                received_at: DateTime::from_timestamp_millis(1_800_000_000_120).unwrap(),
+            },
+            payload: RawValue::from_string(r#"{"value":[{"n":1e400}]}"#.to_owned()).unwrap(),
+            deliveries: Vec::new(),
+        };
+        assert_eq!(
+            serde_json::to_string(&DetailView::from(detail)).unwrap(),
+            r#"{"id":"evt_01h455vb4pex5vsknk084sn02q","kind":"forward","status":"unrouted","connection_id":null,"provider_config_key":"graph-cc","tenant_id":null,"items":1,"subscriptions":[],"received_at":"2027-01-15T08:00:00.120Z","payload":{"value":[{"n":1e400}]},"deliveries":[]}"#
+        );
+    }
+
+    #[test]
     fn unknown_values_and_parameters_are_refused() {
         for query in [
-            "kind=", "kind=auth.nonsense", "status=open", "status=", "tenant_id=contoso.com", "subscription_id=evt_1",
-            "subscription_id=1", "since=yesterday", "connection_id=", "provider_config_key=a/b", "items=1", "kind=auth&kind=auth",
+            "kind=",
+            "kind=auth.nonsense",
+            "status=open",
+            "status=",
+            "tenant_id=contoso.com",
+            "subscription_id=evt_1",
+            "subscription_id=1",
+            "since=yesterday",
+            "connection_id=",
+            "provider_config_key=a/b",
+            "items=1",
+            "kind=auth&kind=auth",
         ] {
             let error = parse_query::<Filters>(query).unwrap_err();
             assert_eq!(error.code(), "invalid_query_params", "{query}");

@@ -88,7 +88,8 @@ async fn create_integration(
 ) -> Result<HttpResponse, ApiError> {
     let new = wanted.0.check()?;
     let taken = "Unique key already exists";
-    let created = written(authorized.tenant.create_integration(new).await?, taken, || ApiError::not_found(""))?;
+    let created =
+        written(authorized.tenant.create_integration(new).await?, taken, || ApiError::not_found(""))?;
     Ok(HttpResponse::Ok().json(IntegrationBody { data: IntegrationView::of(created, &surroundings) }))
 }
 
@@ -120,7 +121,8 @@ async fn get_integration(
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
     let include = Include::parse(&query.0)?;
-    let found = authorized.tenant.find_integration(&address.0.key()?).await?.ok_or_else(|| address.0.unknown())?;
+    let found =
+        authorized.tenant.find_integration(&address.0.key()?).await?.ok_or_else(|| address.0.unknown())?;
     let mut credentials = None;
     if include.credentials && authorized.caller.may(Scope::IntegrationsReadCredentials) {
         credentials = Some(read_credentials(&authorized.tenant, &found).await?);
@@ -170,8 +172,13 @@ async fn update_integration(
     Ok(HttpResponse::Ok().json(IntegrationBody { data: IntegrationView::of(updated, &surroundings) }))
 }
 
-fn written(outcome: Written, taken: &str, unknown: impl FnOnce() -> ApiError) -> Result<Integration, ApiError> {
-    let refused = |message: &str| ApiError::invalid_body(vec![Issue::at(&["uniqueKey"], "invalid_string", message)]);
+fn written(
+    outcome: Written,
+    taken: &str,
+    unknown: impl FnOnce() -> ApiError,
+) -> Result<Integration, ApiError> {
+    let refused =
+        |message: &str| ApiError::invalid_body(vec![Issue::at(&["uniqueKey"], "invalid_string", message)]);
     match outcome {
         Written::Done(integration) => Ok(integration),
         Written::Unknown => Err(unknown()),

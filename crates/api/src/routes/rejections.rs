@@ -150,7 +150,13 @@ mod tests {
             reason: Reason::ClientStateMismatch,
         });
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for text in ["", "1", "1 int_x y", "x int_01h455vb4pex5vsknk084sn02q invalid_json", "99999999999999999999 a b"] {
+        for text in [
+            "",
+            "1",
+            "1 int_x y",
+            "x int_01h455vb4pex5vsknk084sn02q invalid_json",
+            "99999999999999999999 a b",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(UnknownWord), "{text}");
         }
     }

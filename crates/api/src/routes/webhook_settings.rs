@@ -62,12 +62,18 @@ impl SettingsChange {
     async fn check(self, surroundings: &Surroundings) -> Result<WebhookChanges, ApiError> {
         let changes = WebhookChanges {
             primary_url: surroundings.checked_change("primary_url", self.primary_url.as_deref()).await?,
-            secondary_url: surroundings.checked_change("secondary_url", self.secondary_url.as_deref()).await?,
+            secondary_url: surroundings
+                .checked_change("secondary_url", self.secondary_url.as_deref())
+                .await?,
             on_auth_creation: self.on_auth_creation,
             on_auth_refresh_error: self.on_auth_refresh_error,
             forward_client_state: self.forward_client_state,
         };
-        if changes.is_empty() { Err(ApiError::bad_request("invalid_body", "Nothing to update")) } else { Ok(changes) }
+        if changes.is_empty() {
+            Err(ApiError::bad_request("invalid_body", "Nothing to update"))
+        } else {
+            Ok(changes)
+        }
     }
 }
 

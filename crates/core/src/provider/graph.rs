@@ -35,7 +35,10 @@ pub fn judge(collection: &Collection<'_>, facts: Facts<'_>) -> Judgement {
         let item = match found {
             Ok(item) => item,
             Err(raw) => {
-                rejections.push(Rejection { reason: Reason::MalformedItem, sample: notification::sample_of_raw(raw) });
+                rejections.push(Rejection {
+                    reason: Reason::MalformedItem,
+                    sample: notification::sample_of_raw(raw),
+                });
                 continue;
             }
         };
@@ -64,10 +67,15 @@ enum Voucher<'a> {
 }
 
 fn vouch<'a>(item: &Item<'_>, facts: Facts<'a>) -> Result<Voucher<'a>, Reason> {
-    let state = item.client_state.as_deref().map(|state| facts.hash_key.hash(Purpose::ClientState, state.as_bytes()));
+    let state =
+        item.client_state.as_deref().map(|state| facts.hash_key.hash(Purpose::ClientState, state.as_bytes()));
     let equals = |wanted: &LookupHash| state.as_ref().is_some_and(|state| state == wanted);
     if let Some(tracked) = item.subscription.and_then(|id| facts.routes.subscriptions.get(&id)) {
-        return if equals(&tracked.state) { Ok(Voucher::Tracked(tracked)) } else { Err(Reason::ClientStateMismatch) };
+        return if equals(&tracked.state) {
+            Ok(Voucher::Tracked(tracked))
+        } else {
+            Err(Reason::ClientStateMismatch)
+        };
     }
     if let Some(pending) = facts.integration.pending.iter().find(|pending| equals(&pending.state)) {
         return Ok(Voucher::Tracked(pending));
@@ -98,7 +106,12 @@ fn route<'a>(item: &Item<'_>, voucher: Voucher<'a>, facts: Facts<'a>) -> Result<
             }
             let forwarded = !matches!(item.kind, ItemKind::Lifecycle(_));
             let identity = Some(tracked.id.uuid());
-            Ok(Destination { connections: &tracked.connections, tenant: Some(tracked.tenant), forwarded, identity })
+            Ok(Destination {
+                connections: &tracked.connections,
+                tenant: Some(tracked.tenant),
+                forwarded,
+                identity,
+            })
         }
         Voucher::Secret => {
             let connections = item.tenant.and_then(|tenant| facts.routes.tenants.get(&tenant));
@@ -129,7 +142,9 @@ impl Destination<'_> {
         }
         for connection in self.connections {
             let draft = drafts.entry((Some(connection.key), None, self.forwarded));
-            draft.or_insert_with(|| Building::new(Some(connection), self.tenant, self.forwarded)).push(&entry);
+            draft
+                .or_insert_with(|| Building::new(Some(connection), self.tenant, self.forwarded))
+                .push(&entry);
         }
     }
 }

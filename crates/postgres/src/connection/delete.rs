@@ -27,7 +27,9 @@ impl TenantStore {
         max_age: TimeDelta,
     ) -> Result<Found<()>, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(owner) = IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await? else {
+        let Some(owner) =
+            IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await?
+        else {
             return Ok(Found::UnknownIntegration);
         };
         let Some(row) = ConnectionRow::lock(&mut tx, self.environment, owner.id(), id).await? else {
@@ -36,7 +38,8 @@ impl TenantStore {
         let connection = row.into_connection(&self.store, self.environment)?;
         let key = connection.key;
         self.delete_and_tell(&mut tx, owner.id(), &[connection], max_age).await?;
-        let change = Change { action: "connection.delete", object: &object(integration, id), detail: json!({}) };
+        let change =
+            Change { action: "connection.delete", object: &object(integration, id), detail: json!({}) };
         self.record(&mut tx, change).await?;
         tx.commit().await?;
         self.discard_deliveries_of_connection(key).await?;
@@ -71,8 +74,13 @@ impl TenantStore {
         let (keys, emptied): (Vec<i64>, Vec<Vec<u8>>) = connections
             .iter()
             .map(|connection| {
-                let sealed =
-                    row::sealed_credentials(&self.store, self.environment, integration, &connection.id, &nothing);
+                let sealed = row::sealed_credentials(
+                    &self.store,
+                    self.environment,
+                    integration,
+                    &connection.id,
+                    &nothing,
+                );
                 (connection.key.number(), sealed)
             })
             .unzip();

@@ -156,14 +156,19 @@ impl ConnectionRow {
         value.as_object().cloned().ok_or_else(|| self.broken(column))
     }
 
-    fn optional_map(&self, column: &'static str, value: Option<&Value>) -> Result<Option<Map<String, Value>>, StoreError> {
+    fn optional_map(
+        &self,
+        column: &'static str,
+        value: Option<&Value>,
+    ) -> Result<Option<Map<String, Value>>, StoreError> {
         value.map(|value| self.map(column, value)).transpose()
     }
 
     fn opened(&self, store: &Store, environment: EnvironmentId) -> Result<ClientCredentials, StoreError> {
         let row = row_key(environment, IntegrationId::from_uuid(self.integration_id), &self.connection_id);
         let plain = store.open("connections", "credentials", &row, &self.credentials)?;
-        let opened: OpenedCredentials = serde_json::from_slice(&plain).map_err(|_| self.broken("credentials"))?;
+        let opened: OpenedCredentials =
+            serde_json::from_slice(&plain).map_err(|_| self.broken("credentials"))?;
         Ok(ClientCredentials {
             client_id: opened.client_id,
             client_secret: opened.client_secret,
@@ -173,7 +178,11 @@ impl ConnectionRow {
     }
 
     /// The connection, its credentials opened.
-    pub(super) fn into_connection(self, store: &Store, environment: EnvironmentId) -> Result<Connection, StoreError> {
+    pub(super) fn into_connection(
+        self,
+        store: &Store,
+        environment: EnvironmentId,
+    ) -> Result<Connection, StoreError> {
         Ok(Connection {
             key: ConnectionKey::from_number(self.id),
             id: ConnectionId::parse(self.connection_id.as_str()).map_err(|_| self.broken("connection_id"))?,

@@ -93,16 +93,22 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn upsert_connection(&self, new: NewConnection, max_age: TimeDelta) -> Result<Option<Upserted>, StoreError> {
+    pub async fn upsert_connection(
+        &self,
+        new: NewConnection,
+        max_age: TimeDelta,
+    ) -> Result<Option<Upserted>, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(integration) = IntegrationRow::lock_for_connections(&mut tx, self.environment, &new.integration).await?
+        let Some(integration) =
+            IntegrationRow::lock_for_connections(&mut tx, self.environment, &new.integration).await?
         else {
             return Ok(None);
         };
         let (key, created) = self.write_connection(&mut tx, integration.id(), &new).await?;
         let cleared = self.apply_override(&mut tx, key, &new.changes).await?;
         let row = ConnectionRow::lock(&mut tx, self.environment, integration.id(), &new.id).await?;
-        let row = row.ok_or_else(|| StoreError::inconsistent("connections", "connection_id", key.number()))?;
+        let row =
+            row.ok_or_else(|| StoreError::inconsistent("connections", "connection_id", key.number()))?;
         let connection = row.into_connection(&self.store, self.environment)?;
         let kind = if created { EventKind::AuthCreation } else { EventKind::AuthOverride };
         let what = Telling { kind, max_age };
@@ -170,7 +176,9 @@ impl TenantStore {
         changes: ConnectionChanges,
     ) -> Result<Found<()>, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(owner) = IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await? else {
+        let Some(owner) =
+            IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await?
+        else {
             return Ok(Found::UnknownIntegration);
         };
         let Some(row) = ConnectionRow::lock(&mut tx, self.environment, owner.id(), id).await? else {
@@ -195,7 +203,11 @@ impl TenantStore {
         .await?;
         let cleared = self.apply_override(&mut tx, key, &changes).await?;
         let detail = json!({ "changed": changes.names() });
-        self.record(&mut tx, Change { action: "connection.update", object: &object(integration, id), detail }).await?;
+        self.record(
+            &mut tx,
+            Change { action: "connection.update", object: &object(integration, id), detail },
+        )
+        .await?;
         tx.commit().await?;
         self.discard_cleared(cleared).await?;
         Ok(Found::Connection(()))
@@ -261,7 +273,9 @@ impl TenantStore {
                 override_endpoint: audience.override_of(connection.key),
             })
             .collect();
-        let notice = |(connection, reference)| notice_of(connection, reference, integration, what.kind, &audience.environment);
+        let notice = |(connection, reference)| {
+            notice_of(connection, reference, integration, what.kind, &audience.environment)
+        };
         let notices = connections.iter().zip(&references).map(notice).collect();
         self.append_notices(tx, &audience, notices, what.max_age).await
     }

@@ -21,14 +21,19 @@ struct Kept {
 
 /// Seals an answer for the row of `attempt`.
 pub(crate) fn seal_response(store: &Store, attempt: AttemptId, response: &Response) -> Vec<u8> {
-    let headers = response.headers.iter().map(|(name, value)| (name.clone(), STANDARD.encode(value))).collect();
+    let headers =
+        response.headers.iter().map(|(name, value)| (name.clone(), STANDARD.encode(value))).collect();
     let kept = Kept { headers, body: STANDARD.encode(&response.body), truncated: response.truncated };
     let plain = serde_json::json!(kept).to_string();
     store.seal(TABLE, COLUMN, attempt.uuid().as_bytes(), plain.as_bytes())
 }
 
 /// Opens what [`seal_response`] made.
-pub(crate) fn open_response(store: &Store, attempt: AttemptId, sealed: &[u8]) -> Result<Response, StoreError> {
+pub(crate) fn open_response(
+    store: &Store,
+    attempt: AttemptId,
+    sealed: &[u8],
+) -> Result<Response, StoreError> {
     let plain = store.open(TABLE, COLUMN, attempt.uuid().as_bytes(), sealed)?;
     let wrong = || StoreError::inconsistent(TABLE, COLUMN, attempt);
     let kept: Kept = serde_json::from_slice(&plain).map_err(|_| wrong())?;

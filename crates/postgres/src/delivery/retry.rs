@@ -30,7 +30,11 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
-    pub async fn retry_delivery(&self, id: DeliveryId, max_age: TimeDelta) -> Result<Option<Retry>, StoreError> {
+    pub async fn retry_delivery(
+        &self,
+        id: DeliveryId,
+        max_age: TimeDelta,
+    ) -> Result<Option<Retry>, StoreError> {
         let mut tx = self.begin().await?;
         let now = self.store.clock().now();
         // Between one look and the next it may pass from one table to the other.
@@ -57,7 +61,11 @@ impl TenantStore {
         Ok(Some(Retry::Refused(DeliveryStatus::Sending)))
     }
 
-    async fn obstacle(&self, tx: &mut PgConnection, found: &StoredDelivery) -> Result<Option<Retry>, StoreError> {
+    async fn obstacle(
+        &self,
+        tx: &mut PgConnection,
+        found: &StoredDelivery,
+    ) -> Result<Option<Retry>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT EXISTS (SELECT FROM events WHERE id = $1 AND environment_id = $3) AS "event!",
                       EXISTS (
@@ -75,7 +83,12 @@ impl TenantStore {
         })
     }
 
-    async fn hasten(&self, tx: &mut PgConnection, id: DeliveryId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn hasten(
+        &self,
+        tx: &mut PgConnection,
+        id: DeliveryId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "UPDATE deliveries SET due_at = least(due_at, $3)
              WHERE id = $1 AND environment_id = $2 AND lease_token IS NULL AND held_at IS NULL",

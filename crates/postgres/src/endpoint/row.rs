@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use waypost_core::endpoint::{Candidate, DisabledReason, Endpoint, EndpointKind, EndpointStatus, EndpointUrl};
+use waypost_core::endpoint::{
+    Candidate, DisabledReason, Endpoint, EndpointKind, EndpointStatus, EndpointUrl,
+};
 use waypost_core::filter::{Filter, FilterSpec};
 use waypost_core::id::{ConnectionKey, EndpointId, EnvironmentId};
 use waypost_core::page::Page;
@@ -79,9 +81,13 @@ impl EndpointRow {
         environment: EnvironmentId,
         id: EndpointId,
     ) -> Result<Option<Self>, StoreError> {
-        sqlx::query!("SELECT id FROM endpoints WHERE environment_id = $1 AND id = $2 FOR UPDATE", environment.uuid(), id.uuid())
-            .fetch_optional(&mut *tx)
-            .await?;
+        sqlx::query!(
+            "SELECT id FROM endpoints WHERE environment_id = $1 AND id = $2 FOR UPDATE",
+            environment.uuid(),
+            id.uuid()
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
         Self::find(tx, environment, id).await
     }
 
@@ -124,7 +130,8 @@ impl EndpointRow {
     }
 
     fn filter(&self) -> Result<Filter, StoreError> {
-        let spec: FilterSpec = serde_json::from_value(self.filter.clone()).map_err(|_| self.broken("filter"))?;
+        let spec: FilterSpec =
+            serde_json::from_value(self.filter.clone()).map_err(|_| self.broken("filter"))?;
         Filter::parse(spec).map_err(|_| self.broken("filter"))
     }
 

@@ -61,9 +61,15 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
-    pub async fn rotate_endpoint_secret(&self, id: EndpointId, grace: TimeDelta) -> Result<Rotation, StoreError> {
+    pub async fn rotate_endpoint_secret(
+        &self,
+        id: EndpointId,
+        grace: TimeDelta,
+    ) -> Result<Rotation, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(Rotation::Unknown) };
+        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else {
+            return Ok(Rotation::Unknown);
+        };
         if row.kind()? == EndpointKind::Override {
             return Ok(Rotation::SignsAsPrimary);
         }
@@ -86,13 +92,18 @@ impl TenantStore {
         let secret = self.insert_secret(&mut tx, id).await?;
         let previous_valid_until = (replaced.rows_affected() > 0).then_some(previous_valid_until);
         let detail = json!({ "previous_valid_until": previous_valid_until });
-        self.record(&mut tx, Change { action: "endpoint.rotate_secret", object: &id.to_string(), detail }).await?;
+        self.record(&mut tx, Change { action: "endpoint.rotate_secret", object: &id.to_string(), detail })
+            .await?;
         tx.commit().await?;
         Ok(Rotation::Done(Rotated { secret, previous_valid_until }))
     }
 
     /// Makes the secret that an endpoint signs with from now on.
-    pub(crate) async fn insert_secret(&self, tx: &mut PgConnection, endpoint: EndpointId) -> Result<SecretString, StoreError> {
+    pub(crate) async fn insert_secret(
+        &self,
+        tx: &mut PgConnection,
+        endpoint: EndpointId,
+    ) -> Result<SecretString, StoreError> {
         let now = self.store.clock().now();
         let id: Uuid = uuid_at(now);
         let text = EndpointSecret::generate().to_text();

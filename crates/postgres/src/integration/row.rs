@@ -116,7 +116,8 @@ impl IntegrationRow {
         let broken = |column| StoreError::inconsistent("integrations", column, self.id);
         let credentials = self.credentials.as_deref().map(|sealed| {
             let plain = store.open("integrations", "credentials", self.id.as_bytes(), sealed)?;
-            let opened: OpenedCredentials = serde_json::from_slice(&plain).map_err(|_| broken("credentials"))?;
+            let opened: OpenedCredentials =
+                serde_json::from_slice(&plain).map_err(|_| broken("credentials"))?;
             Ok::<_, StoreError>(AppCredentials {
                 client_id: opened.client_id,
                 client_secret: opened.client_secret,

@@ -19,7 +19,10 @@ impl TenantStore {
     ///
     /// # Errors
     /// When the store fails, or the secret doesn't open.
-    pub async fn webhook_secret(&self, integration: IntegrationId) -> Result<Option<SecretString>, StoreError> {
+    pub async fn webhook_secret(
+        &self,
+        integration: IntegrationId,
+    ) -> Result<Option<SecretString>, StoreError> {
         let mut tx = self.begin().await?;
         let row = sqlx::query!(
             "SELECT id, sealed FROM integration_secrets
@@ -30,7 +33,8 @@ impl TenantStore {
         .fetch_optional(&mut *tx)
         .await?;
         tx.commit().await?;
-        row.map(|row| self.store.open_text("integration_secrets", "sealed", row.id.as_bytes(), &row.sealed)).transpose()
+        row.map(|row| self.store.open_text("integration_secrets", "sealed", row.id.as_bytes(), &row.sealed))
+            .transpose()
     }
 
     /// Gives an integration a new webhook secret: the given one, or one that nobody can guess. The one before stays
@@ -91,7 +95,11 @@ impl TenantStore {
         Ok(previous)
     }
 
-    async fn delete_webhook_secrets(&self, tx: &mut PgConnection, integration: IntegrationId) -> Result<(), StoreError> {
+    async fn delete_webhook_secrets(
+        &self,
+        tx: &mut PgConnection,
+        integration: IntegrationId,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "DELETE FROM integration_secrets WHERE environment_id = $1 AND integration_id = $2",
             self.environment.uuid(),

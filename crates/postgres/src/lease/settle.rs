@@ -21,49 +21,18 @@ impl Store {
     ///
     /// # Errors
     /// When the store fails; then nothing of the batch is written.
-    pub async fn settle_across_environments(&self, batch: &[Settlement], now: DateTime<Utc>) -> Result<Settled, StoreError> {
+    pub async fn settle_across_environments(
+        &self,
+        batch: &[Settlement],
+        now: DateTime<Utc>,
+    ) -> Result<Settled, StoreError> {
         if batch.is_empty() {
             return Ok(Settled::default());
         }
         let columns = Columns::of(self, batch);
         let mut tx = self.workers().begin().await?;
-        let applied = sqlx::query_scalar!(
-            r#"
-            -- settle
-            WITH k AS MATERIALIZED (
-                SELECT * FROM unnest(
-                    $1::integer[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[],
-                    $8::timestamptz[], $9::smallint[], $10::boolean[], $11::uuid[], $12::integer[], $13::timestamptz[],
-                    $14::integer[], $15::smallint[], $16::text[], $17::bytea[])
-                  AS k (n, delivery_id, event_id, environment_id, endpoint_id, token, ending, due_at, step, held,
-                        attempt_id, number, started_at, duration_ms, status_code, error, response)
-            ), ended AS (
-                DELETE FROM deliveries d USING k
-                WHERE d.id = k.delivery_id AND d.lease_token = k.token AND k.ending IS NOT NULL
-                RETURNING k.n, d.id, d.event_id, d.environment_id, d.endpoint_id, k.ending,
-                          d.attempts + (k.attempt_id IS NOT NULL)::integer AS attempts
-            ), kept AS (
-                UPDATE deliveries d
-                SET lease_token = NULL, lease_until = NULL, step = coalesce(k.step, d.step),
-                    due_at = coalesce(k.due_at, d.due_at), attempts = d.attempts + (k.attempt_id IS NOT NULL)::integer,
-                    held_at = CASE WHEN k.held THEN $18::timestamptz END
-                FROM k
-                WHERE d.id = k.delivery_id AND d.lease_token = k.token AND k.ending IS NULL
-                RETURNING k.n
-            ), result AS (
-                INSERT INTO delivery_results (delivery_id, event_id, environment_id, endpoint_id, ending, attempts, ended_at)
-                SELECT id, event_id, environment_id, endpoint_id, ending, attempts, $18 FROM ended
-            ), attempt AS (
-                INSERT INTO attempts (delivery_id, id, environment_id, endpoint_id, number, started_at, duration_ms,
-                                      status_code, error, response, lease_lost)
-                SELECT delivery_id, attempt_id, environment_id, endpoint_id, number, started_at, duration_ms,
-                       status_code, error, response,
-                       n NOT IN (SELECT n FROM ended UNION ALL SELECT n FROM kept)
-                FROM k WHERE attempt_id IS NOT NULL
-                ON CONFLICT DO NOTHING
-            )
-            SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM kept) AS "applied!"
-            "#,
+        let applied = sqlx::query_file_scalar!(
+            "queries/settle.sql",
             &columns.n,
             &columns.delivery,
             &columns.event,
@@ -177,7 +146,9 @@ impl AttemptColumns {
         self.id.push(attempt.map(|attempt| attempt.id.uuid()));
         self.number.push(attempt.map(|attempt| i32::try_from(attempt.number).unwrap_or(i32::MAX)));
         self.started_at.push(attempt.map(|attempt| attempt.started_at));
-        let millis = |attempt: &waypost_core::delivery::Attempt| i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX);
+        let millis = |attempt: &waypost_core::delivery::Attempt| {
+            i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX)
+        };
         self.duration_ms.push(attempt.map(millis));
         let (status_code, error, response) = match attempt.map(|attempt| (attempt.id, &attempt.outcome)) {
             Some((id, Outcome::Answered { status, response, .. })) => {

@@ -36,31 +36,46 @@ struct OwnSecrets {
 }
 
 impl House {
-    pub(super) async fn build(mut settings: Settings, options: &Options, report: &Report) -> anyhow::Result<Self> {
+    pub(super) async fn build(
+        mut settings: Settings,
+        options: &Options,
+        report: Report,
+    ) -> anyhow::Result<Self> {
         let folder = options.data_dir.join("postgres");
-        fs::create_dir_all(&options.data_dir).with_context(|| format!("can't make {}", options.data_dir.display()))?;
+        fs::create_dir_all(&options.data_dir)
+            .with_context(|| format!("can't make {}", options.data_dir.display()))?;
         let cluster = tokio::task::spawn_blocking(move || {
             let mut cluster = Cluster::open(&folder, ClusterOptions { durable: true })?;
             cluster.start()?;
             Ok::<_, waypost_cluster::ClusterError>(cluster)
         })
         .await??;
-        report.started("PostgreSQL", &format!("private, version {}, data in {}", cluster.binaries().version(), options.data_dir.display()));
+        report.started(
+            "PostgreSQL",
+            &format!(
+                "private, version {}, data in {}",
+                cluster.binaries().version(),
+                options.data_dir.display()
+            ),
+        );
 
         let simulator = Simulator::start(simulator_config(), clock::system()).await?;
         report.started("simulator", &format!("Graph and Entra on {}", simulator.base_url()));
 
         let secrets = own_secrets(&options.data_dir)?;
         settings.database.url = Some(SecretString::from(cluster.url(DATABASE)));
-        settings.security.encryption_keys = Some(KeyRing::parse(&SecretString::from(secrets.encryption_keys))?);
+        settings.security.encryption_keys =
+            Some(KeyRing::parse(&SecretString::from(secrets.encryption_keys))?);
         settings.admin.jwt_secret = Some(SecretString::from(secrets.jwt_secret));
         settings.graph.base_url = simulator.graph_url();
         settings.graph.login_url = simulator.login_url();
         settings.egress.allow.push("127.0.0.0/8".parse()?);
         // A demonstration that ends by itself must not mind what else runs on this machine.
         let port = |usual: u16| if options.once { 0 } else { usual };
-        settings.server.public_listen = options.public_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8080)).into());
-        settings.server.admin_listen = options.admin_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8081)).into());
+        settings.server.public_listen =
+            options.public_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8080)).into());
+        settings.server.admin_listen =
+            options.admin_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8081)).into());
         application::create_and_migrate(&settings).await?;
         Ok(Self { settings, simulator: Some(simulator), cluster: Some(cluster) })
     }
@@ -92,7 +107,8 @@ fn simulator_config() -> SimulatorConfig {
 fn own_secrets(folder: &Path) -> anyhow::Result<OwnSecrets> {
     let path = folder.join("secrets.json");
     if let Ok(text) = fs::read_to_string(&path) {
-        return serde_json::from_str(&text).with_context(|| format!("{} can't be read; delete it and the data beside it", path.display()));
+        return serde_json::from_str(&text)
+            .with_context(|| format!("{} can't be read; delete it and the data beside it", path.display()));
     }
     let secrets = OwnSecrets {
         encryption_keys: KeyRing::generate_text("dev").expose_secret().to_owned(),

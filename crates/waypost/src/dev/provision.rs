@@ -48,13 +48,20 @@ const INTEGRATION: &str = "graph-cc";
 const CUSTOMERS: [&str; 2] = ["contoso", "fabrikam"];
 
 impl Demo {
-    pub(super) async fn make(house: &House, receiver: &Receiver, addresses: Addresses, report: &Report) -> anyhow::Result<Self> {
+    pub(super) async fn make(
+        house: &House,
+        receiver: &Receiver,
+        addresses: Addresses,
+        report: Report,
+    ) -> anyhow::Result<Self> {
         report.section("Setting up, as an operator and an integrator would");
         let token = admin_token::for_operator(&house.settings.admin, "waypost dev", &SystemClock)?;
         let admin = Api::new(format!("http://{}", addresses.admin), token)?;
         let account = admin.post("/admin/accounts", &json!({"name": "Demo"})).await?;
         let account_id = text(&account, "/id")?;
-        let environment = admin.post(&format!("/admin/accounts/{account_id}/environments"), &json!({"name": "dev"})).await?;
+        let environment = admin
+            .post(&format!("/admin/accounts/{account_id}/environments"), &json!({"name": "dev"}))
+            .await?;
         let uuid = text(&environment, "/uuid")?;
         report.done("account and environment", &format!("Demo / dev, {uuid}"));
 
@@ -63,7 +70,8 @@ impl Demo {
         api.post("/integrations", &integration(&webhook_secret)).await?;
         report.done("integration", &format!("{INTEGRATION}, provider microsoft-oauth2-cc"));
         let hooks = format!("{}/hooks", receiver.url());
-        api.send(Method::PATCH, "/environment/webhook-settings", Some(&json!({"primary_url": hooks}))).await?;
+        api.send(Method::PATCH, "/environment/webhook-settings", Some(&json!({"primary_url": hooks})))
+            .await?;
         report.done("endpoint", &format!("primary, {hooks}"));
         let keys = Keys {
             signing_key: SigningKey::new(text(&environment, "/webhook_signing_key")?),
@@ -88,7 +96,8 @@ impl Demo {
     /// How many items were refused for `reason`, as the environment API tells.
     pub(super) async fn refused(&self, reason: &str) -> anyhow::Result<u64> {
         let list = self.api.get("/rejections?limit=200").await?;
-        let rows = list.pointer("/data").and_then(Value::as_array).context("the list of rejections has no data")?;
+        let rows =
+            list.pointer("/data").and_then(Value::as_array).context("the list of rejections has no data")?;
         let of_reason = rows.iter().filter(|row| row.get("reason").and_then(Value::as_str) == Some(reason));
         Ok(of_reason.filter_map(|row| row.get("count").and_then(Value::as_u64)).sum())
     }
@@ -117,7 +126,8 @@ fn connection(id: &str, domain: &str) -> Value {
 async fn subscribe(house: &House, tenant: Uuid, ingress: &str, state: &str) -> anyhow::Result<Uuid> {
     let simulator = house.simulator()?;
     let client = client()?;
-    let sign_in = format!("{}/{tenant}/oauth2/v2.0/token", simulator.login_url().as_str().trim_end_matches('/'));
+    let sign_in =
+        format!("{}/{tenant}/oauth2/v2.0/token", simulator.login_url().as_str().trim_end_matches('/'));
     let scope = format!("{}/.default", simulator.graph_url().as_str().trim_end_matches('/'));
     let id = DEMO_CLIENT_ID.to_string();
     let form = [
@@ -146,7 +156,10 @@ async fn subscribe(house: &House, tenant: Uuid, ingress: &str, state: &str) -> a
     text(&body, "/id")?.parse().context("Graph's id of a subscription is a GUID")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the demonstration plays the user: it calls this machine's own Waypost")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demonstration plays the user: it calls this machine's own Waypost"
+)]
 fn client() -> anyhow::Result<Client> {
     Ok(Client::builder().no_proxy().timeout(std::time::Duration::from_secs(15)).build()?)
 }
@@ -178,7 +191,8 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request =
+            self.client.request(method.clone(), format!("{}{path}", self.base)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -193,8 +207,10 @@ impl Api {
 
     async fn primary_secret(&self) -> anyhow::Result<EndpointSecret> {
         let list = self.get("/endpoints").await?;
-        let endpoints = list.pointer("/data").and_then(Value::as_array).context("the list of endpoints has no data")?;
-        let primary = endpoints.iter().find(|endpoint| endpoint.get("kind").and_then(Value::as_str) == Some("primary"));
+        let endpoints =
+            list.pointer("/data").and_then(Value::as_array).context("the list of endpoints has no data")?;
+        let primary =
+            endpoints.iter().find(|endpoint| endpoint.get("kind").and_then(Value::as_str) == Some("primary"));
         let id = text(primary.context("there is no primary endpoint")?, "/id")?;
         let secret = text(&self.get(&format!("/endpoints/{id}/secret")).await?, "/secret")?;
         Ok(EndpointSecret::parse(&secret)?)

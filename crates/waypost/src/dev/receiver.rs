@@ -50,7 +50,10 @@ impl Receiver {
         let state = web::Data::new(State::default());
         let shared = state.clone();
         let server = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).app_data(web::PayloadConfig::new(8 << 20)).default_service(web::post().to(receive))
+            App::new()
+                .app_data(shared.clone())
+                .app_data(web::PayloadConfig::new(8 << 20))
+                .default_service(web::post().to(receive))
         })
         .workers(1)
         .disable_signals()
@@ -107,8 +110,13 @@ impl Receiver {
 }
 
 async fn receive(request: HttpRequest, body: web::Bytes, state: web::Data<State>) -> HttpResponse {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let forged = state.keys.get().map_or(Some("nobody told the receiver its keys"), |keys| check(keys, &header, &body).err());
+    let header = |name: &str| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let forged = state
+        .keys
+        .get()
+        .map_or(Some("nobody told the receiver its keys"), |keys| check(keys, &header, &body).err());
     let arrived = Arrived {
         at: Instant::now(),
         path: request.path().to_owned(),

@@ -55,12 +55,20 @@ impl Report {
 
     /// A part that runs now.
     pub(super) fn started(self, part: &str, what: &str) {
-        output::line(&format!("  {} {part:<11} {}", self.toned(Tone::Good, "up"), self.toned(Tone::Quiet, what)));
+        output::line(&format!(
+            "  {} {part:<11} {}",
+            self.toned(Tone::Good, "up"),
+            self.toned(Tone::Quiet, what)
+        ));
     }
 
     /// Something that was made or done.
     pub(super) fn done(self, what: &str, detail: &str) {
-        output::line(&format!("  {} {what}  {}", self.toned(Tone::Good, "ok"), self.toned(Tone::Quiet, detail)));
+        output::line(&format!(
+            "  {} {what}  {}",
+            self.toned(Tone::Good, "ok"),
+            self.toned(Tone::Quiet, detail)
+        ));
     }
 
     /// What ingress answered to a notification.
@@ -85,7 +93,10 @@ impl Report {
     /// Where to go on.
     pub(super) fn staying(self, addresses: Addresses) {
         self.section("Waypost stays up. Ctrl-C ends it.");
-        output::line(&format!("  admin API  http://{}/admin/accounts   (a token: see above)", addresses.admin));
+        output::line(&format!(
+            "  admin API  http://{}/admin/accounts   (a token: see above)",
+            addresses.admin
+        ));
         output::line(&format!("  metrics    http://{}/metrics", addresses.admin));
         output::line(&format!("  health     http://{}/health/ready", addresses.admin));
     }

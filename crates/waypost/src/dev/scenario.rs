@@ -48,7 +48,13 @@ impl Scenario {
     }
 
     /// Sends them one after the other and compares.
-    pub(super) async fn play(&self, house: &House, receiver: &Receiver, demo: &Demo, report: &Report) -> anyhow::Result<()> {
+    pub(super) async fn play(
+        &self,
+        house: &House,
+        receiver: &Receiver,
+        demo: &Demo,
+        report: Report,
+    ) -> anyhow::Result<()> {
         report.section("Notifications, and what became of them");
         receiver.wait_for(AUTH_EVENTS).await;
         let mut faults = check_auth(&receiver.since(0), report);
@@ -68,7 +74,11 @@ impl Scenario {
         }
         let sent = self.steps.len();
         let good = faults.is_empty();
-        let summary = format!("{sent} notifications sent, {} deliveries received, faults: {}", seen + late, faults.len());
+        let summary = format!(
+            "{sent} notifications sent, {} deliveries received, faults: {}",
+            seen + late,
+            faults.len()
+        );
         report.verdict(good, &summary);
         for fault in &faults {
             report.fate(Tone::Bad, fault);
@@ -77,22 +87,29 @@ impl Scenario {
         Ok(())
     }
 
-    async fn check_refusals(&self, demo: &Demo, report: &Report) -> anyhow::Result<Vec<String>> {
+    async fn check_refusals(&self, demo: &Demo, report: Report) -> anyhow::Result<Vec<String>> {
         report.section("What Waypost shows of the rest");
         let mut faults = Vec::new();
-        let mut reasons: Vec<&str> = self.steps.iter().flat_map(|step| step.refused.iter().copied()).collect();
+        let mut reasons: Vec<&str> =
+            self.steps.iter().flat_map(|step| step.refused.iter().copied()).collect();
         reasons.sort_unstable();
         for group in reasons.chunk_by(|left, right| left == right) {
             let (reason, wanted) = (group[0], u64::try_from(group.len())?);
             let found = settles_at(wanted, || demo.refused(reason)).await?;
-            report.fate(tone(found == wanted), &format!("{} refused: {reason}", items_text(usize::try_from(found)?)));
+            report.fate(
+                tone(found == wanted),
+                &format!("{} refused: {reason}", items_text(usize::try_from(found)?)),
+            );
             if found != wanted {
                 faults.push(format!("{found} items were refused as {reason}, not {wanted}"));
             }
         }
         let wanted = self.steps.iter().map(|step| step.unmatched).sum::<usize>();
         let found = demo.events_with("unmatched").await?;
-        report.fate(tone(found == wanted), &format!("unmatched, waiting for a connection of their tenant: {found}"));
+        report.fate(
+            tone(found == wanted),
+            &format!("unmatched, waiting for a connection of their tenant: {found}"),
+        );
         if found != wanted {
             faults.push(format!("{found} events are unmatched, not {wanted}"));
         }
@@ -120,7 +137,7 @@ where
 }
 
 /// Connecting a customer is told as well.
-fn check_auth(arrived: &[Arrived], report: &Report) -> Vec<String> {
+fn check_auth(arrived: &[Arrived], report: Report) -> Vec<String> {
     let mut faults = Vec::new();
     for one in arrived {
         let told = one.body.get("type").and_then(Value::as_str) == Some("auth");
@@ -139,18 +156,23 @@ fn check_auth(arrived: &[Arrived], report: &Report) -> Vec<String> {
 
 impl Step {
     /// Sends the step's POST through the simulator, and says how it was answered.
-    async fn post(&self, house: &House, report: &Report) -> anyhow::Result<Vec<String>> {
+    async fn post(&self, house: &House, report: Report) -> anyhow::Result<Vec<String>> {
         let control = house.simulator()?.control();
         let id = control.send(self.post.clone())?;
         control.wait_settled().await;
         let record = control.delivery(id).context("the simulator forgot a delivery")?;
         let last = record.tries.last();
-        let status = last.and_then(|one| if let Outcome::Answered(status) = one.outcome { Some(status) } else { None });
+        let status = last
+            .and_then(|one| if let Outcome::Answered(status) = one.outcome { Some(status) } else { None });
         report.posted(&self.name, status, 202, last.map(|one| one.took).unwrap_or_default());
-        Ok(if status == Some(202) { Vec::new() } else { vec![format!("{}: answered with {status:?}", self.name)] })
+        Ok(if status == Some(202) {
+            Vec::new()
+        } else {
+            vec![format!("{}: answered with {status:?}", self.name)]
+        })
     }
 
-    fn compare(&self, arrived: &[Arrived], posted: Instant, report: &Report) -> Vec<String> {
+    fn compare(&self, arrived: &[Arrived], posted: Instant, report: Report) -> Vec<String> {
         let mut faults = Vec::new();
         for one in arrived {
             faults.extend(self.compare_one(one, posted, report));
@@ -158,7 +180,11 @@ impl Step {
         for (connection, items) in &self.expected {
             let got = arrived.iter().filter(|one| connection_of(one) == *connection).count();
             if got != 1 {
-                faults.push(format!("{}: {connection} got {got} deliveries with its {} items", self.name, items.len()));
+                faults.push(format!(
+                    "{}: {connection} got {got} deliveries with its {} items",
+                    self.name,
+                    items.len()
+                ));
             }
         }
         for reason in &self.refused {
@@ -170,7 +196,7 @@ impl Step {
         faults
     }
 
-    fn compare_one(&self, one: &Arrived, posted: Instant, report: &Report) -> Option<String> {
+    fn compare_one(&self, one: &Arrived, posted: Instant, report: Report) -> Option<String> {
         let connection = connection_of(one);
         let items = one.body.pointer("/payload/value").and_then(Value::as_array);
         let expected = self.expected.iter().find(|(wanted, _)| *wanted == connection).map(|(_, items)| items);
@@ -182,7 +208,12 @@ impl Step {
         let signature = one.forged.unwrap_or("signatures right");
         let took = millis(one.at.duration_since(posted));
         let count = items.map_or(0, Vec::len);
-        let text = format!("→ {connection}  {}  {}  200  {took}  {signature}  attempt {}", items_text(count), one.path, one.attempt);
+        let text = format!(
+            "→ {connection}  {}  {}  200  {took}  {signature}  attempt {}",
+            items_text(count),
+            one.path,
+            one.attempt
+        );
         report.fate(tone(fault.is_none()), &text);
         fault.map(|fault| format!("{}: {} for {connection}: {fault}", self.name, one.event))
     }
@@ -202,7 +233,10 @@ fn from_graph(house: &House, demo: &Demo) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for customer in &demo.customers {
         let change = Notification::of([Item::change(customer.subscription, ChangeType::Created)]);
-        let lifecycle = Notification::of([Item::lifecycle(customer.subscription, LifecycleEvent::ReauthorizationRequired)]);
+        let lifecycle = Notification::of([Item::lifecycle(
+            customer.subscription,
+            LifecycleEvent::ReauthorizationRequired,
+        )]);
         for (what, notification) in [("a new message", change), ("reauthorizationRequired", lifecycle)] {
             for post in control.prepare(&notification)? {
                 let body: Value = serde_json::from_slice(&post.body)?;
@@ -238,7 +272,8 @@ fn samples(demo: &Demo) -> anyhow::Result<Vec<Step>> {
         .into_iter()
         .map(|sample| {
             let lifecycle = sample.item.get("lifecycleEvent").is_some();
-            let post = post(demo, if lifecycle { "/lifecycle" } else { "" }, std::slice::from_ref(&sample.item))?;
+            let post =
+                post(demo, if lifecycle { "/lifecycle" } else { "" }, std::slice::from_ref(&sample.item))?;
             let expected = vec![(customer.connection_id, vec![sample.item])];
             Ok(Step { name: sample.name.to_owned(), post, expected, refused: Vec::new(), unmatched: 0 })
         })
@@ -247,14 +282,20 @@ fn samples(demo: &Demo) -> anyhow::Result<Vec<Step>> {
 
 fn message(customer: &Customer, state: &str) -> Value {
     use waypost_simulator::{ExpirationStyle, Shape};
-    sample::change_item(&target(customer, state), Shape::OutlookMessage, ChangeType::Updated, ExpirationStyle::Pacific)
+    sample::change_item(
+        &target(customer, state),
+        Shape::OutlookMessage,
+        ChangeType::Updated,
+        ExpirationStyle::Pacific,
+    )
 }
 
 /// Two tenants, a stranger, a wrong state and nonsense in one POST: each item is judged alone.
 fn mixed(demo: &Demo) -> anyhow::Result<Step> {
     let [first, second] = &demo.customers;
     let state = demo.webhook_secret.as_str();
-    let stranger = Customer { tenant: Uuid::from_u128(0x5772_616e_6765_4abc_8def_0123_4567_89ab), ..first.clone() };
+    let stranger =
+        Customer { tenant: Uuid::from_u128(0x5772_616e_6765_4abc_8def_0123_4567_89ab), ..first.clone() };
     let (one, two, three) = (message(first, state), message(second, state), message(first, state));
     let items = [
         one.clone(),
@@ -274,5 +315,11 @@ fn mixed(demo: &Demo) -> anyhow::Result<Step> {
 fn forged(demo: &Demo) -> anyhow::Result<Step> {
     let items = [message(&demo.customers[1], "not the secret")];
     let name = "a forged notification".to_owned();
-    Ok(Step { name, post: post(demo, "", &items)?, expected: Vec::new(), refused: vec!["client_state_mismatch"], unmatched: 0 })
+    Ok(Step {
+        name,
+        post: post(demo, "", &items)?,
+        expected: Vec::new(),
+        refused: vec!["client_state_mismatch"],
+        unmatched: 0,
+    })
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use waypost_core::delivery::{Ending, Next, Settlement};
 use waypost_core::id::{EndpointId, EnvironmentId};
 use waypost_postgres::StoreError;
@@ -19,8 +19,15 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait after the store has failed.
 const AFTER_FAULT: Duration = Duration::from_millis(500);
+/// How long to wait at least when what is due can't be taken yet.
+const BREATH: Duration = Duration::from_millis(20);
+/// How long to wait at most then: another process may have had it, and lost it.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The most deliveries of one claim.
 const LARGEST_CLAIM: u32 = 256;
+
+/// How long a delivery waits that can't be opened here: whoever runs this has a key to mend.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(1);
 
 type Turn = Option<(EnvironmentId, EndpointId)>;
 
@@ -43,9 +50,19 @@ pub(super) async fn run(deliverer: &Deliverer) {
                 }
                 continue;
             }
+            Ok(Round::Blocked) => {
+                tokio::time::sleep(BREATH).await;
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = deliverer.0.ledger.freed() => {}
+                    () = deliverer.0.parts.bell.rung() => {}
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                continue;
+            }
             Ok(Round::Idle(sleep)) => sleep,
             Err(error) => {
-                tracing::warn!(%error, "can't lease deliveries");
+                tracing::warn!(error = &error as &dyn std::error::Error, "can't lease deliveries");
                 AFTER_FAULT
             }
         };
@@ -62,6 +79,8 @@ enum Round {
     Again,
     /// No place is free.
     Full,
+    /// Something is due, but its endpoint has all it may have in flight, or another process has it locked.
+    Blocked,
     /// Nothing more is due for that long.
     Idle(Duration),
 }
@@ -72,11 +91,16 @@ async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreErr
         return Ok(Round::Full);
     }
     let total = open.min(LARGEST_CLAIM);
-    let limits =
-        ClaimLimits { total, per_endpoint: deliverer.0.ledger.per_endpoint(), remaining: &remaining, after: *turn };
+    let limits = ClaimLimits {
+        total,
+        per_endpoint: deliverer.0.ledger.per_endpoint(),
+        remaining: &remaining,
+        after: *turn,
+    };
     let began_in_the_middle = turn.is_some();
     let now = deliverer.0.parts.clock.now();
-    let claimed = deliverer.0.parts.store.claim_across_environments(&limits, now, deliverer.lease_term()).await?;
+    let claimed =
+        deliverer.0.parts.store.claim_across_environments(&limits, now, deliverer.lease_term()).await?;
     *turn = claimed.last;
     let taken = claimed.len();
     for delivery in claimed.ready {
@@ -86,6 +110,10 @@ async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreErr
     for unsendable in claimed.to_hold {
         deliverer.settle(without_attempt(unsendable, Next::Held)).await;
     }
+    for unsendable in claimed.to_put_off {
+        let next = Next::Retry { due_at: now + PUT_OFF, step: unsendable.step };
+        deliverer.settle(without_attempt(unsendable, next)).await;
+    }
     for unsendable in claimed.to_discard {
         deliverer.settle(without_attempt(unsendable, Next::Ended(Ending::Discarded))).await;
     }
@@ -93,16 +121,15 @@ async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreErr
         return Ok(Round::Again);
     }
     let due = deliverer.0.parts.store.next_due_across_environments().await?;
-    Ok(sleep_until(due, now, !remaining.is_empty()))
+    Ok(until_due(due, now))
 }
 
-fn sleep_until(due: Option<DateTime<Utc>>, now: DateTime<Utc>, something_in_flight: bool) -> Round {
+fn until_due(due: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Round {
     let late = due.map_or(0, |due| (now - due).num_milliseconds().max(0));
-    metrics::gauge!("waypost_oldest_due_seconds").set(Duration::from_millis(late.unsigned_abs()).as_secs_f64());
+    metrics::gauge!("waypost_oldest_due_seconds")
+        .set(Duration::from_millis(late.unsigned_abs()).as_secs_f64());
     match due {
-        // Due, and yet it was not claimed: its endpoint has all it may have in flight, or another process has it locked.
-        Some(due) if due <= now && something_in_flight => Round::Full,
-        Some(due) if due <= now => Round::Idle(Duration::from_millis(50)),
+        Some(due) if due <= now => Round::Blocked,
         Some(due) => Round::Idle((due - now).to_std().unwrap_or_default().min(LONGEST_SLEEP)),
         None => Round::Idle(LONGEST_SLEEP),
     }
@@ -116,7 +143,7 @@ async fn take_back(deliverer: &Deliverer) {
             metrics::counter!("waypost_leases_taken_back_total").increment(count);
             tracing::info!(count, "took back leases that had run out");
         }
-        Err(error) => tracing::warn!(%error, "can't take back leases"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "can't take back leases"),
     }
 }
 

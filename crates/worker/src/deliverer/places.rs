@@ -47,11 +47,18 @@ impl Ledger {
     }
 
     /// A place for fresh work, when the process, the environment and the endpoint have one left.
-    pub(super) fn take_fresh(ledger: &Arc<Self>, environment: EnvironmentId, endpoint: EndpointId) -> Option<Place> {
+    pub(super) fn take_fresh(
+        ledger: &Arc<Self>,
+        environment: EnvironmentId,
+        endpoint: EndpointId,
+    ) -> Option<Place> {
         let mut taken = ledger.taken();
         let of_endpoint = taken.endpoints.get(&endpoint).copied().unwrap_or_default();
         let of_environment = taken.environments.get(&environment).copied().unwrap_or_default();
-        if taken.all >= ledger.limit || of_endpoint >= ledger.per_endpoint || of_environment >= ledger.per_environment {
+        if taken.all >= ledger.limit
+            || of_endpoint >= ledger.per_endpoint
+            || of_environment >= ledger.per_environment
+        {
             return None;
         }
         taken.add(environment, endpoint);
@@ -151,7 +158,8 @@ mod tests {
         let ledger = Arc::new(Ledger::new(8, 8));
         let (open, left) = ledger.open_for_leases();
         assert_eq!((open, left.len()), (6, 0));
-        let held: Vec<_> = (0..6).map(|_| Ledger::take_leased(&ledger, environment(1), endpoint(1))).collect();
+        let held: Vec<_> =
+            (0..6).map(|_| Ledger::take_leased(&ledger, environment(1), endpoint(1))).collect();
         assert_eq!(ledger.open_for_leases(), (0, vec![(endpoint(1), 2)]));
         assert!(Ledger::take_fresh(&ledger, environment(2), endpoint(2)).is_some());
         drop(held);

@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use waypost_core::clock::SharedClock;
-use waypost_core::delivery::Settlement;
+use waypost_core::delivery::{Next, Settlement};
 use waypost_postgres::{Store, StoreError};
+
+use crate::bell::Bell;
 
 /// The most settlements of one transaction.
 const LARGEST_BATCH: usize = 1000;
@@ -21,12 +23,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Settler {
     store: Store,
     clock: SharedClock,
+    bell: Bell,
     received: mpsc::Receiver<Settlement>,
 }
 
 impl Settler {
-    pub(super) const fn new(store: Store, clock: SharedClock, received: mpsc::Receiver<Settlement>) -> Self {
-        Self { store, clock, received }
+    pub(super) const fn new(
+        store: Store,
+        clock: SharedClock,
+        bell: Bell,
+        received: mpsc::Receiver<Settlement>,
+    ) -> Self {
+        Self { store, clock, bell, received }
     }
 
     /// Runs until `last` is cancelled and the queue is empty.
@@ -47,7 +55,8 @@ impl Settler {
     }
 
     async fn write(&self, batch: &[Settlement]) {
-        metrics::histogram!("waypost_settle_batch_deliveries").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        metrics::histogram!("waypost_settle_batch_deliveries")
+            .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         match self.write_when_possible(batch).await {
             Ok(()) => {}
             Err(error) if batch.len() == 1 => {
@@ -71,10 +80,17 @@ impl Settler {
             match self.store.settle_across_environments(batch, self.clock.now()).await {
                 Ok(settled) => {
                     metrics::counter!("waypost_leases_lost_total").increment(settled.lost);
+                    if batch.iter().any(|settlement| matches!(settlement.next, Next::Retry { .. })) {
+                        // It may be due before anything that the sleeping leaser knows of.
+                        self.bell.ring_here();
+                    }
                     return Ok(());
                 }
                 Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "can't write results, trying again");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "can't write results, trying again"
+                    );
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }

@@ -2,7 +2,10 @@
 //!
 //! They do what the paths of `/connections` do, and nothing of their own.
 
-#![expect(deprecated, reason = "the attribute is for the document; the code that serves the paths names them too")]
+#![expect(
+    deprecated,
+    reason = "the attribute is for the document; the code that serves the paths names them too"
+)]
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use serde::Deserialize;

@@ -81,8 +81,14 @@ impl Wanted {
         &self.provider_config_key
     }
 
-    pub(super) async fn check(self, integration: &Integration, surroundings: &Surroundings) -> Result<NewConnection, ApiError> {
-        let credentials = self.credentials.map_or_else(|| Ok(ClientCredentials::default()), |given| given.check(integration))?;
+    pub(super) async fn check(
+        self,
+        integration: &Integration,
+        surroundings: &Surroundings,
+    ) -> Result<NewConnection, ApiError> {
+        let credentials = self
+            .credentials
+            .map_or_else(|| Ok(ClientCredentials::default()), |given| given.check(integration))?;
         if credentials.client_id.is_none() && integration.credentials.is_none() {
             let message = "client_id and client_secret are wanted here or on the integration";
             return Err(ApiError::invalid_field(&["credentials"], message));
@@ -119,7 +125,9 @@ impl Changes {
         let tags = self.tags.map(Tags::parse).transpose();
         let url = self.webhook_url_override.as_deref();
         Ok(ConnectionChanges {
-            tags: tags.map_err(|error| ApiError::invalid_body(vec![Issue::at(&["tags"], "custom", error.to_string())]))?,
+            tags: tags.map_err(|error| {
+                ApiError::invalid_body(vec![Issue::at(&["tags"], "custom", error.to_string())])
+            })?,
             end_user: self.end_user.map(EndUser::check).transpose()?,
             webhook_url_override: surroundings.checked_change("webhook_url_override", url).await?,
         })

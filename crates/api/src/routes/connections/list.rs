@@ -48,7 +48,10 @@ struct Wanted {
     page: u32,
 }
 
-pub(super) async fn list(tenant: &TenantStore, query: Vec<(String, String)>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(
+    tenant: &TenantStore,
+    query: Vec<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
     let wanted = parse(query)?;
     let listed = tenant.list_connections(&wanted.filter, wanted.limit, wanted.page).await?;
     let connections = listed.into_iter().map(ListedView::from).collect();
@@ -86,7 +89,11 @@ fn parse(query: Vec<(String, String)>) -> Result<Wanted, ApiError> {
 fn number(name: &str, text: &str, least: u32, most: u32) -> Result<u32, ApiError> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| {
-        let message = if most == u32::MAX { format!("a number from {least} is wanted") } else { format!("a number from {least} to {most} is wanted") };
+        let message = if most == u32::MAX {
+            format!("a number from {least} is wanted")
+        } else {
+            format!("a number from {least} to {most} is wanted")
+        };
         ApiError::invalid_query(vec![Issue::at(&[name], "invalid_value", message)])
     })
 }
@@ -103,7 +110,14 @@ mod tests {
 
     #[test]
     fn filters_are_read_as_the_client_sends_them() {
-        let wanted = parsed(&[("integrationId", "a,b"), ("tags[Org]", "x:y"), ("limit", "1"), ("page", "2"), ("search", "")]).unwrap();
+        let wanted = parsed(&[
+            ("integrationId", "a,b"),
+            ("tags[Org]", "x:y"),
+            ("limit", "1"),
+            ("page", "2"),
+            ("search", ""),
+        ])
+        .unwrap();
         assert_eq!(wanted.filter.integrations, ["a", "b"]);
         assert_eq!(Value::Object(wanted.filter.tags.into_map()), json!({"org": "x:y"}));
         assert_eq!((wanted.limit, wanted.page, wanted.filter.search), (1, 2, None));
@@ -112,7 +126,14 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_refused() {
-        for pair in [("limit", "0"), ("limit", "2001"), ("page", "-1"), ("other", "1"), ("tags[]", "x"), ("tags[end_user_email]", "e@x")] {
+        for pair in [
+            ("limit", "0"),
+            ("limit", "2001"),
+            ("page", "-1"),
+            ("other", "1"),
+            ("tags[]", "x"),
+            ("tags[end_user_email]", "e@x"),
+        ] {
             assert_eq!(parsed(&[pair]).unwrap_err().code(), "invalid_query_params", "{pair:?}");
         }
     }

@@ -44,7 +44,11 @@ pub(super) struct MetadataEcho {
 }
 
 /// Changes metadata and gives back what was sent.
-pub(super) async fn change(tenant: &TenantStore, body: MetadataBody, how: MetadataChange) -> Result<MetadataEcho, ApiError> {
+pub(super) async fn change(
+    tenant: &TenantStore,
+    body: MetadataBody,
+    how: MetadataChange,
+) -> Result<MetadataEcho, ApiError> {
     let ids = match &body.connection_id {
         OneOrMore::One(id) => std::slice::from_ref(id),
         OneOrMore::More(ids) => ids.as_slice(),

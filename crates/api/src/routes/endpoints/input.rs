@@ -108,7 +108,8 @@ impl FilterBody {
     fn check(self) -> Result<Filter, ApiError> {
         let Self { integrations, connections, change_types, resources, event_types } = self;
         let spec = FilterSpec { integrations, connections, change_types, resources, event_types };
-        Filter::parse(spec).map_err(|error| ApiError::invalid_field(&["filter", error.list()], error.to_string()))
+        Filter::parse(spec)
+            .map_err(|error| ApiError::invalid_field(&["filter", error.list()], error.to_string()))
     }
 }
 
@@ -158,16 +159,24 @@ impl Changes {
 
 fn checked_headers(headers: BTreeMap<String, SecretString>) -> Result<Vec<(String, SecretString)>, ApiError> {
     if headers.len() > MOST_HEADERS {
-        return Err(ApiError::invalid_field(&["headers"], format!("at most {MOST_HEADERS} headers are wanted")));
+        return Err(ApiError::invalid_field(
+            &["headers"],
+            format!("at most {MOST_HEADERS} headers are wanted"),
+        ));
     }
     let mut names = BTreeSet::new();
     headers
         .into_iter()
         .map(|(name, value)| {
             let refused = |message: String| ApiError::invalid_field(&["headers", &name], message);
-            let parsed = check_header(&name, value.expose_secret()).map_err(|error| refused(error.to_string()))?;
+            let parsed =
+                check_header(&name, value.expose_secret()).map_err(|error| refused(error.to_string()))?;
             let fresh = names.insert(parsed.as_str().to_owned());
-            if fresh { Ok((parsed.as_str().to_owned(), value)) } else { Err(refused("it is there twice".to_owned())) }
+            if fresh {
+                Ok((parsed.as_str().to_owned(), value))
+            } else {
+                Err(refused("it is there twice".to_owned()))
+            }
         })
         .collect()
 }

@@ -147,7 +147,11 @@ impl AppRegistration {
             let message = format!("1 to {LONGEST_CREDENTIAL} bytes are wanted");
             return Err(ApiError::invalid_field(&["credentials", name], message));
         }
-        Ok(AppCredentials { client_id: self.client_id, client_secret: self.client_secret, scopes: self.scopes })
+        Ok(AppCredentials {
+            client_id: self.client_id,
+            client_secret: self.client_secret,
+            scopes: self.scopes,
+        })
     }
 }
 
@@ -160,7 +164,8 @@ impl Rotate {
         let Some(text) = self.grace else { return Ok((self.secret, default)) };
         let grace = humantime::parse_duration(&text).ok().and_then(|grace| TimeDelta::from_std(grace).ok());
         let grace = grace.filter(|grace| *grace <= LONGEST_GRACE);
-        let refused = || ApiError::invalid_field(&["grace"], "a duration of up to 30 days is wanted, as \"24h\"");
+        let refused =
+            || ApiError::invalid_field(&["grace"], "a duration of up to 30 days is wanted, as \"24h\"");
         Ok((self.secret, grace.ok_or_else(refused)?))
     }
 }
@@ -178,12 +183,17 @@ fn check_secret(path: &[&str], secret: &SecretString) -> Result<(), ApiError> {
     if (1..=LONGEST_SECRET).contains(&secret.expose_secret().chars().count()) {
         return Ok(());
     }
-    Err(ApiError::invalid_field(path, format!("1 to {LONGEST_SECRET} characters are wanted: Graph takes no more")))
+    Err(ApiError::invalid_field(
+        path,
+        format!("1 to {LONGEST_SECRET} characters are wanted: Graph takes no more"),
+    ))
 }
 
 fn refuse_config(config: Option<&Map<String, Value>>) -> Result<(), ApiError> {
     match config.and_then(|config| config.keys().next()) {
-        Some(name) => Err(ApiError::invalid_field(&["integration_config", name], "the provider has no such setting")),
+        Some(name) => {
+            Err(ApiError::invalid_field(&["integration_config", name], "the provider has no such setting"))
+        }
         None => Ok(()),
     }
 }
@@ -205,11 +215,19 @@ impl Include {
                 ("include" | "include[]", "webhook") => {}
                 ("include" | "include[]", "credentials") => include.credentials = true,
                 ("include" | "include[]", _) => {
-                    return Err(ApiError::invalid_query(vec![Issue::at(&["include"], "invalid_union", "Invalid input")]));
+                    return Err(ApiError::invalid_query(vec![Issue::at(
+                        &["include"],
+                        "invalid_union",
+                        "Invalid input",
+                    )]));
                 }
                 (other, _) => {
                     let message = format!("Unrecognized key: \"{other}\"");
-                    return Err(ApiError::invalid_query(vec![Issue::at(&[other], "unrecognized_keys", message)]));
+                    return Err(ApiError::invalid_query(vec![Issue::at(
+                        &[other],
+                        "unrecognized_keys",
+                        message,
+                    )]));
                 }
             }
             include.any = true;
@@ -241,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_webhook_secret_has_at_most_128_characters() {
-        let rotate = |secret: &str| Rotate { secret: Some(secret.into()), grace: None }.check(TimeDelta::zero());
+        let rotate =
+            |secret: &str| Rotate { secret: Some(secret.into()), grace: None }.check(TimeDelta::zero());
         assert!(rotate(&"ä".repeat(128)).is_ok());
         assert!(rotate(&"a".repeat(129)).is_err());
         assert!(rotate("").is_err());
@@ -249,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_grace_is_a_duration_of_up_to_thirty_days() {
-        let rotate = |grace: &str| Rotate { secret: None, grace: Some(grace.to_owned()) }.check(TimeDelta::hours(1));
+        let rotate =
+            |grace: &str| Rotate { secret: None, grace: Some(grace.to_owned()) }.check(TimeDelta::hours(1));
         assert_eq!(rotate("90m").unwrap().1, TimeDelta::minutes(90));
         assert_eq!(rotate("0s").unwrap().1, TimeDelta::zero());
         for refused in ["31d", "-1h", "soon", "", "5"] {

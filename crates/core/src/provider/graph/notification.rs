@@ -88,15 +88,18 @@ impl<'a> Collection<'a> {
     /// [`Fault`] when it isn't JSON or not a collection.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(body).map_err(|error| Fault::NotJson(error.to_string()))?;
-        let whole: &RawValue = serde_json::from_str(text).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let whole: &RawValue =
+            serde_json::from_str(text).map_err(|error| Fault::NotJson(error.to_string()))?;
         if !whole.get().starts_with('{') {
             return Err(Fault::NotACollection("the body must be an object with a `value` array"));
         }
-        let frame: Frame<'a> = serde_json::from_str(whole.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let frame: Frame<'a> =
+            serde_json::from_str(whole.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
         let value = frame.value.filter(|value| value.get().starts_with('['));
         let value = value.ok_or(Fault::NotACollection("`value` must be an array"))?;
-        let raws: Vec<&'a RawValue> = serde_json::from_str(value.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
-        let items = raws.into_iter().map(|raw| Item::read(raw.get()).ok_or(raw.get())).collect();
+        let raws: Vec<&'a RawValue> =
+            serde_json::from_str(value.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let items = raws.into_iter().map(|raw| Item::read(raw.get()).map_err(|_| raw.get())).collect();
         let validation_tokens = frame.validation_tokens.map(RawValue::get).filter(|raw| raw.starts_with('['));
         Ok(Self { items, validation_tokens })
     }
@@ -114,11 +117,11 @@ impl<'a> Collection<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// Reads an item; `None` when it isn't an object or a field that counts has the wrong type.
-    fn read(raw: &'a str) -> Option<Self> {
-        let fields: Fields<'a> = serde_json::from_str(raw).ok()?;
+    /// Reads an item: an error when it isn't an object or a field that counts has the wrong type.
+    fn read(raw: &'a str) -> Result<Self, serde_json::Error> {
+        let fields: Fields<'a> = serde_json::from_str(raw)?;
         let lifecycle = text(fields.lifecycle_event)?;
-        Some(Self {
+        Ok(Self {
             raw,
             id: text(fields.id)?,
             subscription: text(fields.subscription_id)?.and_then(|id| Uuid::try_parse(&id).ok()),
@@ -145,18 +148,17 @@ impl<'a> Item<'a> {
             hash.update(part.as_bytes());
         };
         add(identity.map(|id| id.to_string()).as_deref());
-        match &self.id {
-            Some(id) => add(Some(id.as_ref())),
-            None => {
-                let (kind, name) = match &self.kind {
-                    ItemKind::Change(change) => ("change", change.as_deref()),
-                    ItemKind::Lifecycle(event) => ("lifecycle", Some(event.as_ref())),
-                };
-                add(Some(kind));
-                add(name);
-                add(self.resource.as_deref());
-                add(self.resource_data);
-            }
+        if let Some(id) = &self.id {
+            add(Some(id.as_ref()));
+        } else {
+            let (kind, name) = match &self.kind {
+                ItemKind::Change(change) => ("change", change.as_deref()),
+                ItemKind::Lifecycle(event) => ("lifecycle", Some(event.as_ref())),
+            };
+            add(Some(kind));
+            add(name);
+            add(self.resource.as_deref());
+            add(self.resource_data);
         }
         URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
     }
@@ -170,10 +172,15 @@ impl<'a> Item<'a> {
         };
         let subscription = self.subscription.map(|id| id.to_string());
         let tenant = self.tenant.map(|id| id.to_string());
-        [("subscriptionId", subscription.as_deref()), ("tenantId", tenant.as_deref()), ("resource", self.resource.as_deref()), kind]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), Value::from(shortened(value?)))))
-            .collect()
+        [
+            ("subscriptionId", subscription.as_deref()),
+            ("tenantId", tenant.as_deref()),
+            ("resource", self.resource.as_deref()),
+            kind,
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), Value::from(shortened(value?)))))
+        .collect()
     }
 }
 
@@ -195,11 +202,11 @@ fn shortened(text: &str) -> String {
     text.chars().take(256).collect()
 }
 
-/// A string or nothing; `None` outside when it is something else.
-fn text(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
+/// A string or nothing; an error when it is something else.
+fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
     match raw.map(RawValue::get) {
-        None | Some("null") => Some(None),
-        Some(raw) => serde_json::from_str::<Text<'_>>(raw).ok().map(|text| Some(text.0)),
+        None | Some("null") => Ok(None),
+        Some(raw) => serde_json::from_str::<Text<'_>>(raw).map(|text| Some(text.0)),
     }
 }
 

@@ -20,7 +20,11 @@ struct World {
 }
 
 fn connection(number: i64, id: &str) -> ConnectionRef {
-    ConnectionRef { key: ConnectionKey::from_number(number), id: ConnectionId::parse(id).unwrap(), override_endpoint: None }
+    ConnectionRef {
+        key: ConnectionKey::from_number(number),
+        id: ConnectionId::parse(id).unwrap(),
+        override_endpoint: None,
+    }
 }
 
 fn world() -> World {
@@ -58,7 +62,10 @@ impl World {
     fn judge(&self, body: &Value) -> Judgement {
         let body = body.to_string();
         let collection = Collection::read(body.as_bytes()).unwrap();
-        judge(&collection, Facts { integration: &self.integration, routes: &self.routes, hash_key: &self.key })
+        judge(
+            &collection,
+            Facts { integration: &self.integration, routes: &self.routes, hash_key: &self.key },
+        )
     }
 }
 
@@ -77,8 +84,11 @@ fn each_connection_gets_only_its_own_items() {
     ]}));
     assert_eq!(judged.answer, Answer::Accepted);
     assert!(judged.rejections.is_empty());
-    let by_connection: Vec<_> =
-        judged.drafts.iter().map(|draft| (draft.connection.as_ref().unwrap().id.as_str(), resources(draft))).collect();
+    let by_connection: Vec<_> = judged
+        .drafts
+        .iter()
+        .map(|draft| (draft.connection.as_ref().unwrap().id.as_str(), resources(draft)))
+        .collect();
     assert_eq!(by_connection, [("a-1", vec!["one", "three"]), ("b-1", vec!["two"])]);
 }
 
@@ -95,7 +105,8 @@ fn a_tracked_subscription_is_vouched_for_by_its_own_state_alone() {
 
 #[test]
 fn an_item_of_another_tenant_than_its_subscriptions_is_refused() {
-    let judged = world().judge(&json!({"value": [{"subscriptionId": TRACKED, "clientState": "own", "tenantId": TENANT_B}]}));
+    let judged = world()
+        .judge(&json!({"value": [{"subscriptionId": TRACKED, "clientState": "own", "tenantId": TENANT_B}]}));
     assert_eq!(judged.rejections[0].reason, Reason::TenantMismatch);
     assert!(judged.drafts.is_empty());
 }
@@ -148,14 +159,13 @@ fn without_a_secret_only_tracked_and_pending_subscriptions_are_heard() {
 
 #[test]
 fn lifecycle_items_of_tracked_subscriptions_are_kept_but_not_forwarded() {
-    let lifecycle = |id: &str, state: &str| {
-        json!({"subscriptionId": id, "clientState": state, "tenantId": TENANT_A, "lifecycleEvent": "missed"})
-    };
+    let lifecycle = |id: &str, state: &str| json!({"subscriptionId": id, "clientState": state, "tenantId": TENANT_A, "lifecycleEvent": "missed"});
     let judged = world().judge(&json!({"value": [
         lifecycle(TRACKED, "own"), {"subscriptionId": TRACKED, "clientState": "own", "changeType": "created"},
         lifecycle(&Uuid::from_u128(77).to_string(), "s3cret"),
     ]}));
-    let kept: Vec<_> = judged.drafts.iter().filter(|draft| !draft.forwarded).map(|draft| draft.items.len()).collect();
+    let kept: Vec<_> =
+        judged.drafts.iter().filter(|draft| !draft.forwarded).map(|draft| draft.items.len()).collect();
     assert_eq!(kept, [1, 1]);
     assert_eq!(judged.drafts.iter().filter(|draft| draft.forwarded).count(), 2);
 }
@@ -181,7 +191,8 @@ fn samples_hold_no_state() {
 fn rich_items_keep_their_content_and_bring_the_tokens_along() {
     let mut rich = item(TENANT_A, "s3cret", "chats('c')/messages('m')");
     rich["encryptedContent"] = json!({"data": "AA==", "dataKey": "BB=="});
-    let judged = world().judge(&json!({"value": [rich, item(TENANT_B, "s3cret", "x")], "validationTokens": ["t1", "t2"]}));
+    let judged = world()
+        .judge(&json!({"value": [rich, item(TENANT_B, "s3cret", "x")], "validationTokens": ["t1", "t2"]}));
     let (rich, basic) = (&judged.drafts[0], &judged.drafts[1]);
     assert!(rich.rich && !basic.rich);
     assert_eq!(rich.proof.as_deref(), Some(br#"["t1","t2"]"#.as_slice()));
@@ -199,8 +210,14 @@ fn a_repeat_has_the_same_key_and_another_change_has_not() {
     };
     assert_eq!(keys(with(json!({"id": "n1", "resourceData": {"id": 1}}))), keys(with(json!({"id": "n1"}))));
     assert_ne!(keys(with(json!({"id": "n1"}))), keys(with(json!({"id": "n2"}))));
-    assert_eq!(keys(with(json!({"resourceData": {"id": 1}}))), keys(with(json!({"resourceData": {"id": 1}}))));
-    assert_ne!(keys(with(json!({"resourceData": {"id": 1}}))), keys(with(json!({"resourceData": {"id": 2}}))));
+    assert_eq!(
+        keys(with(json!({"resourceData": {"id": 1}}))),
+        keys(with(json!({"resourceData": {"id": 1}})))
+    );
+    assert_ne!(
+        keys(with(json!({"resourceData": {"id": 1}}))),
+        keys(with(json!({"resourceData": {"id": 2}})))
+    );
 }
 
 #[test]
@@ -221,6 +238,9 @@ fn of_duplicate_keys_the_last_counts() {
     );
     let world = world();
     let collection = Collection::read(body.as_bytes()).unwrap();
-    let judged = judge(&collection, Facts { integration: &world.integration, routes: &world.routes, hash_key: &world.key });
+    let judged = judge(
+        &collection,
+        Facts { integration: &world.integration, routes: &world.routes, hash_key: &world.key },
+    );
     assert_eq!(judged.drafts.len(), 1);
 }

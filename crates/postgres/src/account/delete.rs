@@ -1,0 +1,117 @@
+//! Deleting an environment: at once for everybody who asks, its open deliveries in chunks.
+//!
+//! What is appended while that goes on, or left over by a crash, is discarded by whoever keeps the store in order.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::{Postgres, Transaction};
+use waypost_core::id::EnvironmentId;
+
+use crate::audit::Change;
+use crate::store::Actor;
+use crate::{Store, StoreError};
+
+/// How many deliveries leave the hot table at a time.
+const CHUNK: i64 = 5_000;
+
+impl Store {
+    /// Deletes an environment: unknown to everybody from then on, its keys and credentials destroyed, its open deliveries
+    /// discarded. Tells whether there was one.
+    ///
+    /// # Errors
+    /// When the store fails. If that happens after the environment is deleted, what is left over of its deliveries goes
+    /// with [`Store::discard_of_deleted_across_environments`].
+    pub async fn delete_environment(&self, id: EnvironmentId, actor: &Actor) -> Result<bool, StoreError> {
+        let now = self.clock().now();
+        let mut tx = self.requests().begin().await?;
+        let deleted = sqlx::query!(
+            "UPDATE environments SET deleted_at = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
+            id.uuid(),
+            now,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if deleted == 0 {
+            return Ok(false);
+        }
+        destroy_secrets(&mut tx, id, now).await?;
+        let change = Change { action: "environment.delete", object: &id.to_string(), detail: json!({}) };
+        self.record(&mut tx, Some(id), actor, change).await?;
+        tx.commit().await?;
+        while self.discard_chunk(id).await? > 0 {}
+        Ok(true)
+    }
+
+    /// Discards open deliveries of environments that are deleted: what was appended while the deletion went on, or what
+    /// a crash left over. Returns how many; call it again while that isn't 0.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn discard_of_deleted_across_environments(&self) -> Result<u64, StoreError> {
+        let environments = sqlx::query_scalar!(
+            "SELECT e.id FROM environments e
+             WHERE e.deleted_at IS NOT NULL AND EXISTS (SELECT FROM deliveries d WHERE d.environment_id = e.id)
+             ORDER BY e.id LIMIT 10",
+        )
+        .fetch_all(self.requests())
+        .await?;
+        let mut discarded = 0;
+        for id in environments {
+            discarded += self.discard_chunk(EnvironmentId::from_uuid(id)).await?;
+        }
+        Ok(discarded)
+    }
+
+    async fn discard_chunk(&self, id: EnvironmentId) -> Result<u64, StoreError> {
+        let discarded = sqlx::query!(
+            "WITH open AS (
+                 -- In id order, as everybody locks deliveries, so that nobody waits in a circle.
+                 SELECT id FROM deliveries WHERE environment_id = $1 ORDER BY id LIMIT $2 FOR UPDATE
+             ), gone AS (
+                 DELETE FROM deliveries d USING open WHERE d.id = open.id
+                 RETURNING d.id, d.event_id, d.environment_id, d.endpoint_id, d.attempts
+             )
+             INSERT INTO delivery_results (delivery_id, event_id, environment_id, endpoint_id, ending, attempts, ended_at)
+             SELECT id, event_id, environment_id, endpoint_id, 4, attempts, $3 FROM gone",
+            id.uuid(),
+            CHUNK,
+            self.clock().now(),
+        )
+        .execute(self.requests())
+        .await?;
+        Ok(discarded.rows_affected())
+    }
+}
+
+/// Makes what a deleted environment could still be used with useless.
+async fn destroy_secrets(
+    tx: &mut Transaction<'_, Postgres>,
+    id: EnvironmentId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let id = id.uuid();
+    sqlx::query!(
+        "UPDATE api_keys SET revoked_at = $2 WHERE environment_id = $1 AND revoked_at IS NULL",
+        id,
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "UPDATE integrations SET credentials = NULL, updated_at = $2 WHERE environment_id = $1",
+        id,
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!("DELETE FROM integration_secrets WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!(
+        "UPDATE connections SET credentials = '', updated_at = $2 WHERE environment_id = $1",
+        id,
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
