@@ -45,6 +45,7 @@ test-slow: setup
 
 .PHONY: chaos
 chaos: setup ## kill the process and its database again and again under load, and account for every event
+	@cargo build --quiet -p waypost
 	@WAYPOST_CHAOS_ROUNDS=$(ROUNDS) $(WITH_POSTGRES) -- \
 	  cargo nextest run -p waypost-tests --test chaos --profile ci --run-ignored all --no-capture
 

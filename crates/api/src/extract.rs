@@ -3,8 +3,9 @@
 //! What isn't known is refused, with its path: a field that is silently ignored is a setting that silently doesn't
 //! hold. Must not know any resource.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::future::{Ready, ready};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
@@ -43,9 +45,33 @@ pub struct Path<T>(pub T);
 #[derive(Debug)]
 pub struct Id<T>(pub T);
 
+/// A `T` that is written as an object. A derived struct alone would also take an array, its fields by their order.
+#[derive(Debug)]
+struct AsObject<T>(T);
+
 #[derive(Deserialize)]
 struct IdPart {
     id: String,
+}
+
+struct AsObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for AsObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AsObjectVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AsObjectVisitor<T> {
+    type Value = AsObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<AsObject<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(AsObject)
+    }
 }
 
 type Reading<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
@@ -139,7 +165,7 @@ fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     refuse_nul(bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let AsObject(parsed) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = segments(error.path());
         match error.inner().classify() {
             Category::Data => {
@@ -200,6 +226,16 @@ pub(crate) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiErro
     })
 }
 
+/// Reads a field that is an object, if it is there.
+pub(crate) fn as_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let object = Option::<AsObject<T>>::deserialize(deserializer)?;
+    Ok(object.map(|AsObject(fields)| fields))
+}
+
 /// Reads a query parameter that must be one of the words that `T` knows.
 pub(crate) fn known_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -228,6 +264,10 @@ fn issue(message: &str, mut path: Vec<String>) -> Issue {
         path.push(field.to_owned());
         return Issue { code: "invalid_type", message: "Required".to_owned(), path };
     }
+    if let Some(field) = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        path.push(field.to_owned());
+        return Issue { code: "invalid_value", message: "it may be given once".to_owned(), path };
+    }
     let code = if message.starts_with("unknown field") {
         "unrecognized_keys"
     } else if message.starts_with("invalid type") {
@@ -235,7 +275,26 @@ fn issue(message: &str, mut path: Vec<String>) -> Issue {
     } else {
         "invalid_value"
     };
-    Issue { code, message: message.to_owned(), path }
+    Issue { code, message: in_our_words(message).to_owned(), path }
+}
+
+/// What libraries say of a time or a GUID tells how they read it, not what to write.
+fn in_our_words(message: &str) -> &str {
+    const OF_TIMES: [&str; 6] = [
+        "input contains invalid characters",
+        "input is not enough for unique date and time",
+        "input is out of range",
+        "no possible date and time matching input",
+        "premature end of input",
+        "trailing input",
+    ];
+    if OF_TIMES.contains(&message) {
+        "a time is wanted, as 2026-11-22T06:00:00Z"
+    } else if message.starts_with("UUID parsing failed") {
+        "a GUID is wanted, as 84bd8158-6d4d-4958-8b9f-9d6445542f95"
+    } else {
+        message.strip_suffix(", there are no fields").unwrap_or(message)
+    }
 }
 
 #[cfg(test)]

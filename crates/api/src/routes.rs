@@ -146,9 +146,37 @@ pub(crate) async fn refuse(request: HttpRequest) -> Result<actix_web::HttpRespon
     let table = request.app_data::<std::rc::Rc<Table>>();
     let methods = table.map(|table| table.methods_of(request.path())).unwrap_or_default();
     if methods.is_empty() {
-        return Err(ApiError::not_found("There is nothing at this path"));
+        return Err(match not_built_yet(request.path()) {
+            Some(what) => ApiError::not_found(format!("This version of Waypost has no {what} yet")),
+            None => ApiError::not_found("There is nothing at this path"),
+        });
     }
     Err(ApiError::MethodNotAllowed { allowed: methods.into_iter().collect::<Vec<_>>().join(", ") })
+}
+
+/// What a path of the API to come stands for: whoever calls it should not look for a slip in the path.
+fn not_built_yet(path: &str) -> Option<&'static str> {
+    let below_environment =
+        path.strip_prefix("/admin/environments/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
+    let mut segments = below_environment.unwrap_or(path).split('/').filter(|segment| !segment.is_empty());
+    match segments.next()? {
+        "proxy" => Some("proxy"),
+        "providers" => Some("list of providers"),
+        "connect" => Some("connect sessions"),
+        "sync" => Some("catching up on demand"),
+        "subscriptions" => Some("subscriptions of its own"),
+        "replays" => Some("replays"),
+        "stats" => Some("statistics"),
+        "admin" if segments.next() == Some("scheduler") => Some("scheduler of subscriptions"),
+        "events" if segments.nth(1) == Some("replay") => Some("replays"),
+        "endpoints" if segments.nth(1) == Some("test") => Some("test deliveries"),
+        "integrations" => match segments.nth(1)? {
+            "subscription-templates" => Some("subscription templates"),
+            "certificates" => Some("certificates"),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]

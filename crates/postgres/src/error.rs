@@ -10,9 +10,17 @@ use waypost_crypto::seal::OpenError;
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// It can't be reached at the start.
+    #[error(
+        "the database of database.url can't be reached: is PostgreSQL running there, and is the URL right?"
+    )]
+    Unreachable(#[source] sqlx::Error),
     /// It can't be reached, is full, is shutting down, or took too long: worth another try.
     #[error("the store is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// It didn't answer in time, as when its machine is gone without a word: worth another try.
+    #[error("the store did not answer in time")]
+    Silent,
     /// A constraint refused the change.
     #[error("the constraint `{constraint}` refused the change")]
     Constraint {
@@ -69,7 +77,7 @@ impl StoreError {
     /// Whether another try may help.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Silent)
     }
 
     /// A row that can't be right.

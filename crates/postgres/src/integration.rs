@@ -243,8 +243,7 @@ impl TenantStore {
         let mut tx = self.begin().await?;
         let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else { return Ok(false) };
         let id = row.id();
-        let deleted =
-            self.delete_connections_of(&mut tx, &row.into_integration(&self.store)?, max_age).await?;
+        let deleted = self.delete_connections_of(&mut tx, id, max_age).await?;
         sqlx::query!(
             "UPDATE integrations SET credentials = NULL, deleted_at = $3, updated_at = $3
              WHERE environment_id = $1 AND id = $2",

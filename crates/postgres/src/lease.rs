@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use waypost_core::delivery::{Lease, Leased, Message, Progress, Target};
 use waypost_core::endpoint::EndpointStatus;
+use waypost_core::event::EventKind;
 use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId, EventId};
 
 pub use settle::Settled;
@@ -20,8 +21,8 @@ pub use settle::Settled;
 use crate::target;
 use crate::{Store, StoreError};
 
-/// How many endpoints with due work one claim looks at.
-const ENDPOINTS_A_CLAIM: i64 = 256;
+/// How many endpoints one claim looks at, whether their work is due or not.
+const ENDPOINTS_A_CLAIM: i64 = 512;
 
 /// What a claim may take.
 #[derive(Debug)]
@@ -31,7 +32,11 @@ pub struct ClaimLimits<'a> {
     /// Deliveries of one endpoint that has nothing in flight here.
     pub per_endpoint: u32,
     /// What is left for endpoints that have something in flight here.
-    pub remaining: &'a [(EndpointId, u32)],
+    pub endpoints: &'a [(EndpointId, u32)],
+    /// Deliveries of one environment that has nothing in flight here.
+    pub per_environment: u32,
+    /// What is left for environments that have something in flight here.
+    pub environments: &'a [(EnvironmentId, u32)],
     /// Where the turn over environments and endpoints begins: after this one.
     pub after: Option<(EnvironmentId, EndpointId)>,
 }
@@ -43,11 +48,11 @@ pub struct Claimed {
     pub ready: Vec<Leased>,
     /// Under lease, but their endpoint takes nothing now.
     pub to_hold: Vec<Unsendable>,
-    /// Under lease, but their endpoint or event is gone.
+    /// Under lease, but their endpoint, connection or event is gone.
     pub to_discard: Vec<Unsendable>,
     /// Under lease, but their endpoint or event can't be opened now: as when its key is missing from this process.
     pub to_put_off: Vec<Unsendable>,
-    /// The last endpoint that was looked at: where the next turn begins. `None` when the turn came to its end.
+    /// The last endpoint that was looked at: where the next claim begins. `None` when the turn came to its end.
     pub last: Option<(EnvironmentId, EndpointId)>,
 }
 
@@ -85,6 +90,34 @@ pub struct Unsendable {
 /// What a look-up of leased rows brought, by id; `None` for what is there and can't be opened.
 type Opened<T> = HashMap<Uuid, Option<T>>;
 
+/// A row of `claim.sql`: the last endpoint that was looked at, and a delivery when there is one.
+struct LookedRow {
+    last_environment: Uuid,
+    last_endpoint: Uuid,
+    looked: i64,
+    id: Option<Uuid>,
+    event_id: Option<Uuid>,
+    environment_id: Option<Uuid>,
+    endpoint_id: Option<Uuid>,
+    attempts: Option<i32>,
+    step: Option<i16>,
+    give_up_at: Option<DateTime<Utc>>,
+}
+
+impl LookedRow {
+    fn claimed(&self) -> Option<ClaimRow> {
+        Some(ClaimRow {
+            id: self.id?,
+            event_id: self.event_id?,
+            environment_id: self.environment_id?,
+            endpoint_id: self.endpoint_id?,
+            attempts: self.attempts?,
+            step: self.step?,
+            give_up_at: self.give_up_at?,
+        })
+    }
+}
+
 struct ClaimRow {
     id: Uuid,
     event_id: Uuid,
@@ -104,7 +137,8 @@ struct EventRow {
 
 impl Store {
     /// Leases due deliveries, in turns: one of each environment, then the next of each, and within an environment one
-    /// of each endpoint, then the next. Rows that others have locked are passed over.
+    /// of each endpoint, then the next; whose turn is first is drawn by lot. Rows that others have locked are passed
+    /// over.
     ///
     /// # Errors
     /// When the store fails, or a row can't be right.
@@ -115,8 +149,9 @@ impl Store {
         term: TimeDelta,
     ) -> Result<Claimed, StoreError> {
         let lease = Lease::starting(now, term);
-        let rows = self.claim_rows(limits, now, lease).await?;
-        let mut claimed = Claimed { last: last_of(&rows, limits), ..Claimed::default() };
+        let looked = self.claim_rows(limits, now, lease).await?;
+        let rows: Vec<ClaimRow> = looked.iter().filter_map(LookedRow::claimed).collect();
+        let mut claimed = Claimed { last: last_of(&looked), ..Claimed::default() };
         if rows.is_empty() {
             return Ok(claimed);
         }
@@ -133,34 +168,40 @@ impl Store {
         limits: &ClaimLimits<'_>,
         now: DateTime<Utc>,
         lease: Lease,
-    ) -> Result<Vec<ClaimRow>, StoreError> {
-        let busy: Vec<Uuid> = limits.remaining.iter().map(|(endpoint, _)| endpoint.uuid()).collect();
-        let remaining: Vec<i64> =
-            limits.remaining.iter().map(|(_, remaining)| i64::from(*remaining)).collect();
+    ) -> Result<Vec<LookedRow>, StoreError> {
+        let endpoints: Vec<Uuid> = limits.endpoints.iter().map(|(id, _)| id.uuid()).collect();
+        let for_endpoints: Vec<i64> = limits.endpoints.iter().map(|(_, left)| i64::from(*left)).collect();
+        let environments: Vec<Uuid> = limits.environments.iter().map(|(id, _)| id.uuid()).collect();
+        let for_environments: Vec<i64> =
+            limits.environments.iter().map(|(_, left)| i64::from(*left)).collect();
         let (after_environment, after_endpoint) =
             limits.after.map_or((Uuid::nil(), Uuid::nil()), |(environment, endpoint)| {
                 (environment.uuid(), endpoint.uuid())
             });
         let rows = sqlx::query_file_as!(
-            ClaimRow,
+            LookedRow,
             "queries/claim.sql",
             after_environment,
             after_endpoint,
             ENDPOINTS_A_CLAIM,
-            &busy,
-            &remaining,
+            &endpoints,
+            &for_endpoints,
             now,
             i64::from(limits.per_endpoint),
             i64::from(limits.total),
             lease.token,
             lease.until,
+            i64::from(limits.per_environment),
+            &environments,
+            &for_environments,
         )
         .fetch_all(self.workers())
         .await?;
         Ok(rows)
     }
 
-    /// The messages of leased rows: each look-up goes to the partition of its event's day.
+    /// The messages of leased rows: each look-up goes to the partition of its event's day. Those of deleted connections
+    /// and integrations are left out, whenever their events came; only the notice of a deletion still goes out.
     async fn messages(&self, rows: &[ClaimRow]) -> Result<Opened<Message>, StoreError> {
         let ids: Vec<Uuid> =
             rows.iter().map(|row| row.event_id).collect::<BTreeSet<_>>().into_iter().collect();
@@ -170,9 +211,14 @@ impl Store {
             -- find_messages
             SELECT e.id, e.body, e.item_keys, e.rich
             FROM unnest($1::uuid[]) AS w (id)
-            CROSS JOIN LATERAL (SELECT id, body, item_keys, rich FROM events WHERE id = w.id LIMIT 1) e
+            CROSS JOIN LATERAL (SELECT * FROM events WHERE id = w.id LIMIT 1) e
+            WHERE e.kind = $2 OR NOT (
+                EXISTS (SELECT FROM connections WHERE id = e.connection AND deleted_at IS NOT NULL)
+                OR EXISTS (SELECT FROM integrations WHERE id = e.integration_id AND deleted_at IS NOT NULL)
+            )
             "#,
             &ids,
+            EventKind::AuthDeletion.code(),
         )
         .fetch_all(self.workers())
         .await?;
@@ -276,21 +322,18 @@ impl Store {
     }
 }
 
-fn last_of(rows: &[ClaimRow], limits: &ClaimLimits<'_>) -> Option<(EnvironmentId, EndpointId)> {
-    let full = u32::try_from(rows.len()).unwrap_or(u32::MAX) >= limits.total;
-    let endpoints: BTreeSet<_> = rows.iter().map(|row| (row.environment_id, row.endpoint_id)).collect();
-    let last = endpoints.last()?;
-    let more = full || i64::try_from(endpoints.len()).unwrap_or(i64::MAX) >= ENDPOINTS_A_CLAIM;
-    more.then(|| (EnvironmentId::from_uuid(last.0), EndpointId::from_uuid(last.1)))
+/// Where the next claim goes on, when there may be more endpoints than this one looked at.
+fn last_of(looked: &[LookedRow]) -> Option<(EnvironmentId, EndpointId)> {
+    let row = looked.first().filter(|row| row.looked >= ENDPOINTS_A_CLAIM)?;
+    Some((EnvironmentId::from_uuid(row.last_environment), EndpointId::from_uuid(row.last_endpoint)))
 }
 
 /// One row that can't be opened must not keep the others from being sent.
 fn told<T>(opened: Result<T, StoreError>) -> Option<T> {
-    opened
-        .inspect_err(|error| {
-            tracing::error!(error = error as &dyn std::error::Error, "a delivery can't be opened")
-        })
-        .ok()
+    if let Err(error) = &opened {
+        tracing::error!(error = error as &dyn std::error::Error, "a delivery can't be opened");
+    }
+    opened.ok()
 }
 
 fn sort_in(

@@ -108,7 +108,7 @@ impl Store {
     /// Takes the oldest events whose tenant has a connection now; `None` when there are none, or others are at them.
     ///
     /// # Errors
-    /// When the database fails, or a row can't be right.
+    /// When the database fails.
     pub async fn take_matchable_across_environments(&self) -> Result<Option<Round>, StoreError> {
         let candidates = self.matchable().await?;
         if candidates.is_empty() {
@@ -126,8 +126,8 @@ impl Store {
         let rows = read_events(&mut tx, &locked).await?;
         let gone = locked.into_iter().filter(|id| rows.iter().all(|row| row.id != *id)).collect();
         let found = read_connections(&mut tx, &rows).await?;
-        let waiting = rows.into_iter().filter_map(|row| row.into_waiting(self, &found).transpose());
-        let waiting = waiting.collect::<Result<_, StoreError>>()?;
+        let waiting =
+            rows.into_iter().filter_map(|row| told(row.into_waiting(self, &found)).flatten()).collect();
         Ok(Some(Round { store: self.clone(), tx, gone, waiting }))
     }
 
@@ -149,17 +149,19 @@ impl Store {
                )
                SELECT event_id AS "event_id!" FROM (
                    SELECT chosen.event_id, size, sum(size) OVER (ORDER BY chosen.event_id) AS sum FROM (
-                       SELECT oldest.event_id FROM tenants CROSS JOIN LATERAL (
+                       SELECT oldest.event_id FROM tenants
+                       -- One look-up per tenant: an EXISTS would be made a join with all connections.
+                       CROSS JOIN LATERAL (
+                           SELECT FROM connections
+                           WHERE environment_id = tenants.environment_id AND integration_id = tenants.integration_id
+                             AND tenant_id = tenants.tenant_id AND deleted_at IS NULL LIMIT 1
+                       ) connected
+                       CROSS JOIN LATERAL (
                            SELECT event_id FROM unmatched
                            WHERE environment_id = tenants.environment_id AND integration_id = tenants.integration_id
                              AND tenant_id = tenants.tenant_id
                            ORDER BY event_id LIMIT 200
                        ) oldest
-                       WHERE EXISTS (
-                           SELECT FROM connections
-                           WHERE environment_id = tenants.environment_id AND integration_id = tenants.integration_id
-                             AND tenant_id = tenants.tenant_id AND deleted_at IS NULL
-                       )
                        ORDER BY oldest.event_id LIMIT 200
                    ) chosen
                    LEFT JOIN LATERAL (
@@ -250,6 +252,14 @@ impl EventRow {
             rich: self.rich,
         }))
     }
+}
+
+/// One row that can't be read, as when its key is missing from this process, must not keep the others waiting.
+fn told<T>(read: Result<T, StoreError>) -> Option<T> {
+    if let Err(error) = &read {
+        tracing::error!(error = error as &dyn std::error::Error, "a waiting event can't be matched");
+    }
+    read.ok()
 }
 
 async fn read_events(
@@ -343,11 +353,10 @@ async fn read_connections(
     let mut gathered: HashMap<Key, (Arc<MatchedIntegration>, Vec<ConnectionRef>)> = HashMap::new();
     for row in rows.fetch_all(&mut **tx).await? {
         let key = (row.environment_id, row.integration_id, row.tenant_id);
-        if let Some((_, connections)) = gathered.get_mut(&key) {
-            connections.push(row.connection()?);
-        } else {
-            gathered.insert(key, (Arc::new(row.integration()?), vec![row.connection()?]));
-        }
+        let (Some(integration), Some(connection)) = (told(row.integration()), told(row.connection())) else {
+            continue;
+        };
+        gathered.entry(key).or_insert_with(|| (Arc::new(integration), Vec::new())).1.push(connection);
     }
     Ok(gathered
         .into_iter()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::migrate::MigrateDatabase as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Postgres, Transaction};
 use waypost_core::clock::SharedClock;
 use waypost_core::id::EnvironmentId;
 use waypost_crypto::seal::{KeyRing, Place};
@@ -15,6 +15,18 @@ use waypost_crypto::token::HashKey;
 use zeroize::Zeroizing;
 
 use crate::{MIGRATOR, StoreError};
+
+/// How the statements of workers are planned: once and by index. A planner that meets an almost empty table would choose
+/// scans, and keep them.
+pub const PLANNED_ONCE: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// How long a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the store is reached.
 #[derive(Debug, Clone)]
@@ -91,17 +103,13 @@ impl Store {
     /// opens what is there, else why the database can't be reached.
     pub async fn connect(config: Config, ring: KeyRing, clock: SharedClock) -> Result<Self, StoreError> {
         let options = options(&config)?;
+        reach(&options).await?;
         let for_requests = (config.max_connections / 4).max(2);
         let for_workers = config.max_connections.saturating_sub(for_requests).max(2);
-        // Plans are made once and by index: a planner that meets an almost empty table would choose scans, and keep them.
-        let worker_options = options.clone().options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("statement_timeout", "30s"),
-            ("idle_in_transaction_session_timeout", "60s"),
-        ]);
+        let worker_options = options
+            .clone()
+            .options(PLANNED_ONCE)
+            .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")]);
         // Lists are planned for the filters that they have: a plan for all of them would use no index.
         let request_options = options.options([
             ("plan_cache_mode", "force_custom_plan"),
@@ -121,7 +129,9 @@ impl Store {
     /// # Errors
     /// When the database can't be reached or a migration fails.
     pub async fn migrate(config: &Config, clock: &SharedClock) -> Result<(), StoreError> {
-        let pool = pool(1).connect_with(options(config)?).await?;
+        let options = options(config)?;
+        reach(&options).await?;
+        let pool = pool(1).connect_with(options).await?;
         MIGRATOR.run(&pool).await.map_err(StoreError::Migrate)?;
         crate::partition::make_ahead(&pool, clock.now()).await?;
         pool.close().await;
@@ -253,12 +263,28 @@ fn options(config: &Config) -> Result<PgConnectOptions, StoreError> {
     Ok(options.application_name("waypost").disable_statement_logging())
 }
 
+/// Connects once: a pool would only tell that it waited in vain, and not why.
+async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
+    let connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(StoreError::Unreachable)?;
+    // It served its purpose, however it closes.
+    connection.close().await.unwrap_or_default();
+    Ok(())
+}
+
 fn pool(size: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(size)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(PATIENCE)
         .idle_timeout(Duration::from_mins(5))
         .test_before_acquire(false)
+        // Whose machine is gone without a word would keep its place in the pool for as long as the network hopes.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
+                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+            })
+        })
 }
 
 async fn check_schema(pool: &PgPool) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waypost_api::health::{Part, Readiness};
@@ -65,6 +66,9 @@ impl Application {
     /// # Errors
     /// When the database can't be reached or isn't migrated, or an address is taken.
     pub async fn build(settings: Settings, roles: Roles, clock: SharedClock) -> anyhow::Result<Self> {
+        // First of all: what is counted or described before is lost.
+        let metrics = waypost_api::metrics::recorder()?;
+        waypost_worker::metrics_meaning::describe();
         let ring =
             settings.security.encryption_keys.clone().context("security.encryption_keys is not set")?;
         let store = Store::connect(parts::store_config(&settings)?, ring, Arc::clone(&clock)).await?;
@@ -87,7 +91,7 @@ impl Application {
             clock: Arc::clone(&clock),
             verifiers: parts::verifiers(&settings, &clock),
             readiness,
-            metrics: waypost_api::metrics::recorder()?,
+            metrics,
             ingress: ingress.clone(),
             guard: Arc::new(guard),
             connector: parts::connector(&settings)?,
@@ -145,16 +149,25 @@ impl Application {
     /// Starts everything on the shutdown's tracker, and sees to it that it ends in the right order.
     pub fn start(self, shutdown: &Shutdown) {
         let loops = TaskTracker::new();
-        loops.spawn(self.bell.clone().pass_on(self.store.clone(), self.stopping.clone()));
-        loops.spawn(watch_partitions(self.store.clone(), self.partitions, self.stopping.clone()));
+        let whole = |tracker: &TaskTracker, part: JoinHandle<()>| keep_whole(tracker, shutdown, part);
+        whole(&loops, loops.spawn(self.bell.clone().pass_on(self.store.clone(), self.stopping.clone())));
+        let watching = watch_partitions(self.store.clone(), self.partitions, self.stopping.clone());
+        whole(&loops, loops.spawn(watching));
+        whole(&loops, loops.spawn(waypost_api::metrics::upkeep(self.stopping.clone())));
         if let Some(scheduler) = self.scheduler {
-            scheduler.start(&loops, &self.stopping);
+            scheduler.start(&loops, &self.stopping).into_iter().for_each(|part| whole(&loops, part));
         }
         let deliverer = TaskTracker::new();
         let handed_over = CancellationToken::new();
         if let Some(running) = self.deliverer {
-            loops.spawn(self.bell.clone().listen(self.store.clone(), self.stopping.clone()));
-            deliverer.spawn(running.run(handed_over.clone()));
+            whole(&loops, loops.spawn(self.bell.clone().listen(self.store.clone(), self.stopping.clone())));
+            let (cut, hard) = (running.cut(), shutdown.hard().clone());
+            // Not on a tracker: nothing waits for a cut that may never come.
+            TaskTracker::new().spawn(async move {
+                hard.cancelled().await;
+                cut.cancel();
+            });
+            whole(&deliverer, deliverer.spawn(running.run(handed_over.clone())));
         }
         let ending = Ending {
             api: self.api.handle(),
@@ -177,7 +190,8 @@ impl Application {
             soft.cancelled().await;
             ending.end().await;
         });
-        tracing::info!(public = ?self.addresses.public, admin = %self.addresses.admin, started_at = %self.clock.now(), "waypost runs");
+        let public = self.addresses.public.map(tracing::field::display);
+        tracing::info!(public, admin = %self.addresses.admin, started_at = %self.clock.now(), "waypost runs");
     }
 }
 
@@ -227,11 +241,23 @@ impl Scheduler {
         }
     }
 
-    fn start(self, tracker: &TaskTracker, stop: &CancellationToken) {
-        tracker.spawn(self.matcher.run(stop.clone()));
-        tracker.spawn(self.holder.run(stop.clone()));
-        tracker.spawn(self.retention.run(stop.clone()));
+    fn start(self, tracker: &TaskTracker, stop: &CancellationToken) -> [JoinHandle<()>; 3] {
+        [
+            tracker.spawn(self.matcher.run(stop.clone())),
+            tracker.spawn(self.holder.run(stop.clone())),
+            tracker.spawn(self.retention.run(stop.clone())),
+        ]
     }
+}
+
+/// Ends the process when `part` panicked: one that lacks a part looks ready and isn't, a new one is whole.
+fn keep_whole(tracker: &TaskTracker, shutdown: &Shutdown, part: JoinHandle<()>) {
+    let shutdown = shutdown.clone();
+    tracker.spawn(async move {
+        if part.await.is_err_and(|ended| ended.is_panic()) {
+            shutdown.fail("a part panicked; the log tells where");
+        }
+    });
 }
 
 /// Who takes what intake has stored: the deliverer of this process, or the bell that wakes those of others.

@@ -116,11 +116,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::error(&format!("{error:#}"));
+            output::error(&reason(&error));
             let wrong = error.downcast_ref::<ConfigError>().is_some();
             if wrong { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error and its causes, less those that the one before has told already.
+fn reason(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 fn execute(cli: Cli) -> anyhow::Result<()> {
@@ -161,6 +174,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Healthcheck => block_on(healthcheck::run(settings.server.admin_listen)),
         Command::Config(ConfigCommand::Check) => {
+            settings.check_built(&Roles::chosen(&[]))?;
             output::print(&settings.masked());
             Ok(())
         }
@@ -228,10 +242,16 @@ fn in_short(report: &str) -> String {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Cli;
+    use super::{Cli, reason};
 
     #[test]
     fn the_commands_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_reason_is_told_once() {
+        let error = anyhow::anyhow!("refused").context("can't connect: refused").context("no database");
+        assert_eq!(reason(&error), "no database: can't connect: refused");
     }
 }

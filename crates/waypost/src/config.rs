@@ -90,6 +90,15 @@ impl Settings {
                 "to id:key, where the key is 32 random bytes in base64, such as \"k1:$(openssl rand -base64 32)\"",
             ));
         }
+        self.check_built(roles)
+    }
+
+    /// Whether everything that is set can be honoured by this version, in a process of `roles`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] for what is set and not built yet.
+    pub fn check_built(&self, roles: &Roles) -> Result<(), ConfigError> {
         if roles.has(Role::Api) && self.admin.oidc_issuer.is_some() {
             return Err(ConfigError::invalid(
                 "admin.oidc_issuer",

@@ -11,6 +11,8 @@ use waypost_core::hand_off::{HandOff, Place};
 use waypost_core::id::{EndpointId, EnvironmentId};
 use waypost_postgres::Store;
 
+use crate::patience::{STEP, SWEEP, within};
+
 /// The least time between two hints to other processes.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long to wait before listening is tried again.
@@ -47,7 +49,7 @@ impl Bell {
                 () = stop.cancelled() => return,
                 () = self.elsewhere.notified() => {}
             }
-            if let Err(error) = store.notify_work_across_environments().await {
+            if let Err(error) = within(STEP, store.notify_work_across_environments()).await {
                 tracing::debug!(%error, "a hint was not sent");
             }
             tokio::select! {
@@ -72,14 +74,15 @@ impl Bell {
     }
 
     async fn listen_once(&self, store: &Store) {
-        let mut listener = match store.listen_for_work().await {
+        let mut listener = match within(STEP, store.listen_for_work()).await {
             Ok(listener) => listener,
             Err(error) => return tracing::debug!(%error, "can't listen for hints"),
         };
         loop {
             // Whatever was hinted at before is looked for at once.
             self.here.notify_one();
-            if let Err(error) = listener.heard().await {
+            // Silence may mean that nothing can be heard any more: then it is listened anew.
+            if let Err(error) = within(SWEEP, listener.heard()).await {
                 return tracing::debug!(%error, "listening for hints broke off");
             }
         }

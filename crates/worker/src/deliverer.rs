@@ -46,6 +46,8 @@ pub struct Config {
     pub max_in_flight: u32,
     /// The most deliveries in flight to one endpoint.
     pub max_in_flight_per_endpoint: u32,
+    /// How old the delivery of a notice may grow.
+    pub max_age: TimeDelta,
 }
 
 /// What the deliverer works with.
@@ -73,6 +75,8 @@ struct Inner {
     attempts: TaskTracker,
     settlements: mpsc::Sender<Settlement>,
     stopping: CancellationToken,
+    /// Cancelled when requests under way have to be dropped.
+    cut: CancellationToken,
 }
 
 /// The deliverer's loops, to be run until they end.
@@ -88,14 +92,17 @@ impl Deliverer {
     #[must_use]
     pub fn new(config: Config, parts: Parts, stopping: CancellationToken) -> (Self, Running) {
         let (settlements, received) = mpsc::channel(UNSETTLED);
-        let settler = settler::Settler::new(
-            parts.store.clone(),
-            Arc::clone(&parts.clock),
-            parts.bell.clone(),
-            received,
-        );
+        let settler = settler::Settler::new(&parts, config.max_age, received);
         let ledger = Arc::new(Ledger::new(config.max_in_flight, config.max_in_flight_per_endpoint));
-        let inner = Inner { config, parts, ledger, attempts: TaskTracker::new(), settlements, stopping };
+        let inner = Inner {
+            config,
+            parts,
+            ledger,
+            attempts: TaskTracker::new(),
+            settlements,
+            stopping,
+            cut: CancellationToken::new(),
+        };
         let deliverer = Self(Arc::new(inner));
         (deliverer.clone(), Running { deliverer, settler })
     }
@@ -109,8 +116,9 @@ impl Deliverer {
         let deliverer = self.clone();
         self.0.attempts.spawn(async move {
             let settlement = deliverer.attempt(delivery).await;
-            drop(place);
+            // It keeps its place until its result is on the queue: what can't be written down holds back new work.
             deliverer.settle(settlement).await;
+            drop(place);
         });
     }
 
@@ -141,7 +149,15 @@ impl Deliverer {
         let number = delivery.progress.attempts + 1;
         let stamp = Stamp { delivery: delivery.id, attempt: number, at: started_at };
         let clock = Instant::now();
-        let outcome = inner.parts.client.send(&delivery.target, &delivery.message, stamp).await;
+        let outcome = tokio::select! {
+            biased;
+            // Whether it arrived nobody knows: it is given back, and others may send it again at once.
+            () = inner.cut.cancelled() => {
+                let next = Next::Retry { due_at: inner.parts.clock.now(), step: delivery.progress.step };
+                return settlement(&delivery, None, next);
+            }
+            outcome = inner.parts.client.send(&delivery.target, &delivery.message, stamp) => outcome,
+        };
         let duration = clock.elapsed();
         count(&outcome, duration);
         let now = inner.parts.clock.now();
@@ -191,6 +207,12 @@ impl HandOff for Deliverer {
 }
 
 impl Running {
+    /// Cancelling it drops the requests under way and gives their deliveries back.
+    #[must_use]
+    pub fn cut(&self) -> CancellationToken {
+        self.deliverer.0.cut.clone()
+    }
+
     /// Runs until the deliverer has stopped and everything in flight is written down. `handed_over` tells when nothing
     /// more will be handed over: what has its place by then is still sent.
     pub async fn run(self, handed_over: CancellationToken) {

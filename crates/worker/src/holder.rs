@@ -13,6 +13,7 @@ use waypost_postgres::holding::Moved;
 use waypost_postgres::{Store, StoreError};
 
 use crate::bell::Bell;
+use crate::patience::{SWEEP, within};
 
 /// How often to look without a hint.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ impl Holder {
     /// Runs until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         loop {
-            match self.sweep().await {
+            match within(SWEEP, self.sweep()).await {
                 Ok(moved) if moved.total() > 0 => tracing::info!(
                     deliveries.held = moved.held,
                     deliveries.released = moved.released,

@@ -9,4 +9,6 @@ pub mod bell;
 pub mod deliverer;
 pub mod holder;
 pub mod matcher;
+pub mod metrics_meaning;
+mod patience;
 pub mod retention;

@@ -2,7 +2,7 @@
 //!
 //! What waits stands in the store; a new connection is only a hint to look at once. Routing follows the rules of intake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use waypost_core::delivery::{NewDelivery, Start};
 use waypost_core::endpoint::{Candidate, EndpointStatus, route};
 use waypost_core::event::{EventKind, ItemFacts, NewEvent, Routing, forward_body};
 use waypost_core::filter::Subject;
-use waypost_core::id::{DeliveryId, EventId};
+use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId, EventId};
 use waypost_core::provider::{Dialect, Provider, graph};
 use waypost_postgres::append::Batch;
 use waypost_postgres::matching::{Matched, Waiting};
 use waypost_postgres::{Store, StoreError};
 
 use crate::bell::Bell;
+use crate::patience::{SWEEP, within};
 
 /// How often to look while events wait.
 const WHILE_WAITING: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ impl Matcher {
     /// Runs until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         loop {
-            let pause = match self.look().await {
+            let pause = match within(SWEEP, self.look()).await {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::warn!(
@@ -88,19 +89,15 @@ impl Matcher {
         let mut total = 0;
         while let Some(round) = self.store.take_matchable_across_environments().await? {
             let now = self.clock.now();
-            let environments: BTreeSet<_> = round.waiting.iter().map(|event| event.environment).collect();
-            let connections = round.waiting.iter().flat_map(|event| event.connections.iter());
-            let overrides: BTreeSet<_> =
-                connections.filter_map(|connection| connection.override_endpoint).collect();
-            let sets = self.store.find_endpoints_across_environments(&environments, &overrides, now).await?;
+            let found = self.find_candidates(&round.waiting, now).await?;
             let mut plan =
                 Plan { matched: Vec::new(), more: Batch::default(), now, give_up_at: now + self.max_age };
             for waiting in &round.waiting {
-                let candidates =
-                    sets.get(&waiting.environment).map(|set| set.candidates.as_slice()).unwrap_or_default();
-                plan.place(waiting, candidates);
+                if let Some(candidates) = found.get(&waiting.environment) {
+                    plan.place(waiting, candidates);
+                }
             }
-            let count = round.waiting.len();
+            let count = plan.matched.len();
             round.finish(&plan.matched, &plan.more).await?;
             if !plan.more.deliveries.is_empty() {
                 self.bell.ring();
@@ -111,6 +108,47 @@ impl Matcher {
             }
         }
         Ok(total)
+    }
+
+    /// The endpoints of each environment that has waiting events. Those of one where a row can't be right go on waiting,
+    /// and the others are matched.
+    async fn find_candidates(
+        &self,
+        waiting: &[Waiting],
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<EnvironmentId, Vec<Candidate>>, StoreError> {
+        let environments: BTreeSet<_> = waiting.iter().map(|event| event.environment).collect();
+        let connections = waiting.iter().flat_map(|event| event.connections.iter());
+        let overrides = connections.filter_map(|connection| connection.override_endpoint).collect();
+        match self.candidates_of(&environments, &overrides, now).await {
+            Err(error) if !error.is_passing() => {}
+            result => return result,
+        }
+        let mut found = HashMap::new();
+        for environment in environments {
+            let events = waiting.iter().filter(|event| event.environment == environment);
+            let connections = events.flat_map(|event| event.connections.iter());
+            let overrides = connections.filter_map(|connection| connection.override_endpoint).collect();
+            match self.candidates_of(&BTreeSet::from([environment]), &overrides, now).await {
+                Ok(one) => found.extend(one),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => tracing::error!(
+                    environment.id = %environment, error = &error as &dyn std::error::Error, "an environment can't be matched"
+                ),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn candidates_of(
+        &self,
+        environments: &BTreeSet<EnvironmentId>,
+        overrides: &BTreeSet<EndpointId>,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<EnvironmentId, Vec<Candidate>>, StoreError> {
+        let mut sets = self.store.find_endpoints_across_environments(environments, overrides, now).await?;
+        let of = |id: &EnvironmentId| (*id, sets.remove(id).unwrap_or_default().candidates);
+        Ok(environments.iter().map(of).collect())
     }
 }
 

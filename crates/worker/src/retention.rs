@@ -13,6 +13,7 @@ use waypost_core::clock::SharedClock;
 use waypost_postgres::{Store, StoreError};
 
 use crate::bell::Bell;
+use crate::patience::{SWEEP, within};
 
 /// How often to look.
 const PERIOD: Duration = Duration::from_hours(1);
@@ -67,7 +68,7 @@ impl Retention {
     /// Runs at once and then every hour, until told to stop.
     pub async fn run(self, stop: CancellationToken) {
         loop {
-            let pause = match self.sweep().await {
+            let pause = match within(SWEEP, self.sweep()).await {
                 Ok(()) => PERIOD,
                 Err(error) => {
                     tracing::warn!(
@@ -112,8 +113,14 @@ impl Retention {
             self.store.endpoints_to_warn_across_environments(calendar.announced, calendar.today).await?
         {
             let max_age = self.config.max_age;
-            if self.store.warn_of_retention_across_environments(endpoint, calendar.today, max_age).await? {
-                self.bell.ring();
+            match self.store.warn_of_retention_across_environments(endpoint, calendar.today, max_age).await {
+                Ok(true) => self.bell.ring(),
+                Ok(false) => {}
+                Err(error) if error.is_passing() => return Err(error),
+                // One row that can't be right must not keep the days from leaving.
+                Err(error) => tracing::error!(
+                    endpoint.id = %endpoint.1, error = &error as &dyn std::error::Error, "an endpoint can't be warned"
+                ),
             }
         }
         Ok(())

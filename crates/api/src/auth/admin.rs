@@ -15,6 +15,7 @@ use actix_web::{Error, HttpMessage as _, web};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 use waypost_core::clock::SharedClock;
 use waypost_core::id::EnvironmentId;
@@ -26,6 +27,8 @@ use crate::error::{ApiError, Unauthorized};
 
 /// How far the clocks of whoever makes tokens may be off, in seconds.
 const LEEWAY: i64 = 60;
+/// The longest name of somebody, in bytes.
+pub const LONGEST_SUBJECT: usize = 255;
 
 /// What somebody may do through the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,8 @@ struct Claims {
     sub: String,
     exp: i64,
     nbf: Option<i64>,
-    role: Option<String>,
+    /// Whatever is there: a role that isn't one is not the same as a token that isn't valid.
+    role: Option<Value>,
 }
 
 impl Role {
@@ -151,10 +155,11 @@ impl SharedSecret {
         let now = self.clock.now().timestamp();
         let is_over = claims.exp.saturating_add(LEEWAY) <= now;
         let is_early = claims.nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY) > now);
-        if is_over || is_early || claims.sub.trim().is_empty() {
+        if is_over || is_early || !is_subject(&claims.sub) {
             return Err(Refusal::NotValid);
         }
-        let role = claims.role.as_deref().and_then(Role::parse).ok_or(Refusal::UnknownRole)?;
+        let role =
+            claims.role.as_ref().and_then(Value::as_str).and_then(Role::parse).ok_or(Refusal::UnknownRole)?;
         Ok(Person { subject: claims.sub, role })
     }
 }
@@ -169,6 +174,12 @@ impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedSecret([redacted])")
     }
+}
+
+/// Whether the audit log can name somebody so.
+#[must_use]
+pub fn is_subject(text: &str) -> bool {
+    text.len() <= LONGEST_SUBJECT && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 type Answer<B> = Result<ServiceResponse<EitherBody<B, BoxBody>>, Error>;

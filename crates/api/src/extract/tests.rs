@@ -20,7 +20,7 @@ struct Inner {
     size: u8,
 }
 
-fn refusal<T: std::fmt::Debug>(parsed: Result<T, ApiError>) -> (&'static str, Vec<Issue>) {
+fn refusal<T: fmt::Debug>(parsed: Result<T, ApiError>) -> (&'static str, Vec<Issue>) {
     match parsed.unwrap_err() {
         ApiError::Invalid { code, issues, .. } => (code, issues),
         other => panic!("{other:?}"),
@@ -103,6 +103,40 @@ fn a_query_is_read_strictly() {
         );
     }
     assert_eq!(refusal(parse_query::<Filters>("status=a&status=b")).0, "invalid_query_params");
+}
+
+#[test]
+fn what_a_library_cannot_read_is_told_with_what_to_write() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its types matter")]
+    struct Filters {
+        since: Option<chrono::DateTime<chrono::Utc>>,
+        tenant: Option<uuid::Uuid>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    for time in ["zz", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00Zz"] {
+        let (_, issues) = refusal(parse_query::<Filters>(&format!("since={time}")));
+        assert_eq!(issues[0].message, "a time is wanted, as 2026-11-22T06:00:00Z", "{time}");
+    }
+    for (query, path, message) in [
+        ("tenant=zz", "tenant", "a GUID is wanted, as 84bd8158-6d4d-4958-8b9f-9d6445542f95"),
+        ("tenant=&tenant=", "tenant", "a GUID is wanted, as 84bd8158-6d4d-4958-8b9f-9d6445542f95"),
+    ] {
+        let (_, issues) = refusal(parse_query::<Filters>(query));
+        assert_eq!((issues[0].path.join("."), issues[0].message.as_str()), (path.to_owned(), message));
+    }
+    let twice = "since=2026-01-01T00:00:00Z&since=2026-01-01T00:00:00Z";
+    let (_, issues) = refusal(parse_query::<Filters>(twice));
+    assert_eq!(
+        (issues[0].path.join("."), issues[0].message.as_str()),
+        ("since".to_owned(), "it may be given once")
+    );
+    let (_, issues) = refusal(parse_query::<Nothing>("a=1"));
+    assert_eq!(issues[0].message, "unknown field `a`");
 }
 
 #[test]

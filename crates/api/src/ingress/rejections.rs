@@ -15,13 +15,15 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use waypost_core::id::{EnvironmentId, IntegrationId};
 use waypost_core::rejection::Reason;
-use waypost_postgres::Store;
 use waypost_postgres::rejection::{MOST_SAMPLES, RejectionCount};
+use waypost_postgres::{Store, StoreError};
 
 use super::intake::RefusedParts;
 use crate::error::chain;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the store is waited for: one whose machine is gone without a word would never answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The most counts that are kept, for times when they can't be written.
 const MOST_COUNTS: usize = 10_000;
 
@@ -85,7 +87,8 @@ impl Rejections {
         if rows.is_empty() {
             return failing;
         }
-        match store.count_rejections_across_environments(&rows).await {
+        let writing = tokio::time::timeout(PATIENCE, store.count_rejections_across_environments(&rows));
+        match writing.await.unwrap_or(Err(StoreError::Silent)) {
             Ok(()) => false,
             Err(error) => {
                 if !failing {

@@ -75,3 +75,23 @@ fn the_table_tells_what_a_path_takes() {
     let mirrored = Table::of(document_admin(), "/below/{name}");
     assert!(mirrored.serves(&Method::POST, "/below/x/admin/accounts"));
 }
+
+#[test]
+fn what_is_still_to_come_is_told_from_a_slip_in_the_path() {
+    let below = "/admin/environments/84bd8158-6d4d-4958-8b9f-9d6445542f95";
+    for path in [
+        "/proxy/v1.0/me",
+        "/connect/sessions",
+        "/subscriptions",
+        "/events/evt_1/replay",
+        "/endpoints/ep_1/test",
+    ] {
+        assert!(not_built_yet(path).is_some(), "{path}");
+        assert!(not_built_yet(&format!("{below}{path}")).is_some(), "{path}");
+    }
+    for path in
+        ["/", "/proxies", "/events/evt_1/replays", "/endpoints/ep_1", "/integrations/graph-cc/x", below]
+    {
+        assert_eq!(not_built_yet(path), None, "{path}");
+    }
+}

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use waypost_core::connection::{ClientCredentials, Connection, ConnectionId};
 use waypost_core::event::EventKind;
 use waypost_core::id::IntegrationId;
-use waypost_core::integration::{Integration, UniqueKey};
+use waypost_core::integration::UniqueKey;
 
 use super::row::{self, ConnectionRow};
 use super::write::Telling;
@@ -35,7 +35,7 @@ impl TenantStore {
         let Some(row) = ConnectionRow::lock(&mut tx, self.environment, owner.id(), id).await? else {
             return Ok(Found::UnknownConnection);
         };
-        let connection = row.into_connection(&self.store, self.environment)?;
+        let connection = row.without_credentials()?;
         let key = connection.key;
         self.delete_and_tell(&mut tx, owner.id(), &[connection], max_age).await?;
         let change =
@@ -50,15 +50,13 @@ impl TenantStore {
     pub(crate) async fn delete_connections_of(
         &self,
         tx: &mut PgConnection,
-        integration: &Integration,
+        integration: IntegrationId,
         max_age: TimeDelta,
     ) -> Result<usize, StoreError> {
-        let rows = ConnectionRow::lock_all(tx, self.environment, integration.id).await?;
-        let connections = rows
-            .into_iter()
-            .map(|row| row.into_connection(&self.store, self.environment))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.delete_and_tell(tx, integration.id, &connections, max_age).await?;
+        let rows = ConnectionRow::lock_all(tx, self.environment, integration).await?;
+        let connections =
+            rows.into_iter().map(ConnectionRow::without_credentials).collect::<Result<Vec<_>, _>>()?;
+        self.delete_and_tell(tx, integration, &connections, max_age).await?;
         Ok(connections.len())
     }
 

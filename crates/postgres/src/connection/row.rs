@@ -183,6 +183,12 @@ impl ConnectionRow {
         store: &Store,
         environment: EnvironmentId,
     ) -> Result<Connection, StoreError> {
+        let credentials = self.opened(store, environment)?;
+        Ok(Connection { credentials, ..self.without_credentials()? })
+    }
+
+    /// The connection but for its credentials: whoever deletes it needs no key for what is destroyed.
+    pub(super) fn without_credentials(self) -> Result<Connection, StoreError> {
         Ok(Connection {
             key: ConnectionKey::from_number(self.id),
             id: ConnectionId::parse(self.connection_id.as_str()).map_err(|_| self.broken("connection_id"))?,
@@ -193,7 +199,7 @@ impl ConnectionRow {
             metadata: self.optional_map("metadata", self.metadata.as_ref())?,
             tags: self.map("tags", &self.tags)?,
             end_user: self.optional_map("end_user", self.end_user.as_ref())?,
-            credentials: self.opened(store, environment)?,
+            credentials: ClientCredentials::default(),
             webhook_url_override: self.webhook_url_override,
             created_at: self.created_at,
             updated_at: self.updated_at,

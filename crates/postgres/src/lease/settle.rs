@@ -1,10 +1,17 @@
 //! Settling: what attempts brought, a batch at a time, in one transaction.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 use uuid::Uuid;
 use waypost_core::delivery::{Ending, Next, Outcome, Settlement};
+use waypost_core::endpoint::DisabledReason;
+use waypost_core::event::EventKind;
+use waypost_core::id::{EndpointId, EnvironmentId};
 
-use crate::{Store, StoreError};
+use crate::audit::Change;
+use crate::endpoint::EndpointRow;
+use crate::endpoint_notice::EndpointNotice;
+use crate::{Actor, ActorKind, Store, StoreError};
 
 /// What a batch of settlements changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,7 +24,8 @@ pub struct Settled {
 
 impl Store {
     /// Writes down a batch of settlements: attempts in, ended deliveries out of the hot table with a result each, the
-    /// others with their new due time; endpoints that said 410 are disabled. Safe to repeat: a token counts once.
+    /// others with their new due time; endpoints that said 410 are disabled, and that is told by notices that are given
+    /// up after `max_age` at the latest. Safe to repeat: a token counts once.
     ///
     /// # Errors
     /// When the store fails; then nothing of the batch is written.
@@ -25,6 +33,7 @@ impl Store {
         &self,
         batch: &[Settlement],
         now: DateTime<Utc>,
+        max_age: TimeDelta,
     ) -> Result<Settled, StoreError> {
         if batch.is_empty() {
             return Ok(Settled::default());
@@ -54,36 +63,71 @@ impl Store {
         )
         .fetch_one(&mut *tx)
         .await?;
-        disable_gone(&mut tx, batch, now).await?;
+        let disabled = disable_gone(&mut tx, batch, now).await?;
+        for endpoint in &disabled {
+            self.tell_gone(&mut tx, endpoint, max_age).await?;
+        }
         tx.commit().await?;
         let applied = u64::try_from(applied).unwrap_or_default();
         let all = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         Ok(Settled { applied, lost: all.saturating_sub(applied) })
     }
+
+    /// Tells the other endpoints of its environment that one is disabled.
+    async fn tell_gone(
+        &self,
+        tx: &mut sqlx::Transaction<'_, sqlx::Postgres>,
+        gone: &GoneRow,
+        max_age: TimeDelta,
+    ) -> Result<(), StoreError> {
+        let environment = EnvironmentId::from_uuid(gone.environment_id);
+        let endpoint = EndpointId::from_uuid(gone.id);
+        let reason = DisabledReason::Gone.as_str();
+        let actor = Actor { kind: ActorKind::System, name: "waypost".to_owned(), request_id: String::new() };
+        let object = endpoint.to_string();
+        let change =
+            Change { action: "endpoint.disable", object: &object, detail: json!({ "reason": reason }) };
+        self.record(tx, Some(environment), &actor, change).await?;
+        let rows = EndpointRow::for_routing(tx, environment, &[]).await?;
+        // An endpoint that can't be read is not told; what was settled must be written down all the same.
+        let candidates: Vec<_> = rows.into_iter().filter_map(|row| row.into_candidate().ok()).collect();
+        let kind = EventKind::EndpointDisabled;
+        let notice = EndpointNotice { kind, environment, endpoint, url: &gone.url, reason };
+        self.append_endpoint_notice(tx, &notice, &candidates, max_age).await
+    }
+}
+
+/// An endpoint that was disabled because it said 410.
+struct GoneRow {
+    id: Uuid,
+    environment_id: Uuid,
+    url: String,
 }
 
 async fn disable_gone(
     tx: &mut sqlx::Transaction<'_, sqlx::Postgres>,
     batch: &[Settlement],
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<GoneRow>, StoreError> {
     let mut gone: Vec<Uuid> = batch.iter().filter(|one| one.gone).map(|one| one.endpoint.uuid()).collect();
     if gone.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     gone.sort_unstable();
     gone.dedup();
-    sqlx::query!(
-        "-- disable_gone
+    let disabled = sqlx::query_as!(
+        GoneRow,
+        r#"-- disable_gone
         WITH k AS MATERIALIZED (SELECT id FROM unnest($1::uuid[]) AS k (id))
         UPDATE endpoints e SET status = 'disabled', disabled_reason = 'gone', disabled_at = $2, updated_at = $2
-        FROM k WHERE e.id = k.id AND e.status = 'enabled'",
+        FROM k WHERE e.id = k.id AND e.status = 'enabled' AND e.url IS NOT NULL
+        RETURNING e.id, e.environment_id, e.url AS "url!""#,
         &gone,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    Ok(disabled)
 }
 
 #[derive(Default)]

@@ -57,6 +57,7 @@ pub(super) fn deliverer_config(settings: &Settings) -> anyhow::Result<deliverer:
         timeout: settings.delivery.timeout,
         max_in_flight: settings.delivery.max_in_flight,
         max_in_flight_per_endpoint: settings.delivery.max_in_flight_per_endpoint,
+        max_age: delta(settings.delivery.max_age),
     })
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use waypost_api::auth::admin::{LONGEST_SUBJECT, is_subject};
 use waypost_core::clock::Clock;
 
 use crate::config::{Admin, ConfigError};
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = lifetime)]
     ttl: Duration,
     /// Whom the audit log names
-    #[arg(long, value_name = "NAME", default_value = "cli")]
+    #[arg(long, value_name = "NAME", default_value = "cli", value_parser = subject)]
     subject: String,
 }
 
@@ -63,6 +64,14 @@ pub(super) fn make(settings: &Admin, wanted: &Arguments, clock: &dyn Clock) -> a
     let claims = Claims { sub: &wanted.subject, role: wanted.role, aud: &settings.audience, iat: now, exp };
     let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
     encode(&Header::default(), &claims, &key).context("the token cannot be signed")
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    if is_subject(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("write a name of 1 to {LONGEST_SUBJECT} bytes without control characters"))
+    }
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {

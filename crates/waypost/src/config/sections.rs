@@ -3,11 +3,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use chrono::TimeDelta;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
+use waypost_core::retry::Schedule;
 use waypost_crypto::seal::KeyRing;
 
 use crate::config::{
@@ -284,10 +286,11 @@ impl Default for Delivery {
 
 impl Delivery {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.schedule.is_empty() {
+        let waits = self.schedule.iter().map(|wait| TimeDelta::from_std(*wait).unwrap_or(TimeDelta::MAX));
+        if let Err(error) = Schedule::new(waits.collect()) {
             return Err(ConfigError::invalid(
                 "delivery.schedule",
-                "is empty; write at least one wait, such as 0s",
+                format!("{error}; write such as 0s,5s,5m"),
             ));
         }
         longer_than_nothing("delivery.timeout", self.timeout)?;

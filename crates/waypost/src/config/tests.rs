@@ -116,6 +116,8 @@ fn a_value_that_cannot_be_read_is_refused_with_its_name_and_the_cure() {
         ("WAYPOST__DELIVERY__TIMEOUT", "15", "15s"),
         ("WAYPOST__DELIVERY__TIMEOUT", "0s", "longer"),
         ("WAYPOST__DELIVERY__SCHEDULE", "0s,soon", "\"soon\""),
+        ("WAYPOST__DELIVERY__SCHEDULE", "0s,8d", "7 d"),
+        ("WAYPOST__RETENTION__EVENTS", "99999999999d", "at most 3650d"),
         ("WAYPOST__DELIVERY__MAX_IN_FLIGHT", "-1", "whole number"),
         ("WAYPOST__DATABASE__MAX_CONNECTIONS", "0", "at least 1"),
         ("WAYPOST__INGRESS__MAX_BODY_BYTES", "4 MB", "4 MiB"),
@@ -260,6 +262,16 @@ fn serving_refuses_what_is_not_built() {
         .to_string();
 
     assert!(line.starts_with("telemetry.otlp_endpoint"), "{line}");
+}
+
+#[test]
+fn what_is_not_built_is_refused_before_anything_else_is_set() {
+    let traces = ("WAYPOST__TELEMETRY__OTLP_ENDPOINT", "http://localhost:4318");
+
+    let line = from_environment(&[traces]).unwrap().check_built(&Roles::all()).unwrap_err().to_string();
+
+    assert!(line.starts_with("telemetry.otlp_endpoint"), "{line}");
+    Settings::default().check_built(&Roles::all()).unwrap();
 }
 
 #[test]

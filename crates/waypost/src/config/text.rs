@@ -19,6 +19,8 @@ const UNITS: [(&str, u64); 4] = [("GiB", KIB * KIB * KIB), ("MiB", KIB * KIB), (
 /// Units of durations, the largest first, in milliseconds.
 const PERIODS: [(&str, u128); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// The longest duration, some ten years: what is longer is a slip, and could leave the calendar when added to a date.
+const LONGEST: Duration = Duration::from_hours(3650 * 24);
 /// In front of the path of the file that holds a secret.
 const FILE: &str = "file:";
 
@@ -107,10 +109,10 @@ impl Text for u32 {
 
 impl Text for Duration {
     const WANTED: &'static str =
-        "a duration; write a number with its unit, such as 2500ms, 15s, 5m, 24h or 14d";
+        "a duration of at most 3650d; write a number with its unit, such as 2500ms, 15s, 5m, 24h or 14d";
 
     fn read(text: &str) -> Option<Self> {
-        humantime::parse_duration(text).ok()
+        humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST)
     }
 }
 

@@ -12,6 +12,7 @@ use waypost_postgres::lease::{ClaimLimits, Unsendable};
 
 use super::Deliverer;
 use super::places::Ledger;
+use crate::patience::{STEP, within};
 
 /// The longest sleep when nothing is known to be due: a lost hint costs at most this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
@@ -29,19 +30,26 @@ const LARGEST_CLAIM: u32 = 256;
 /// How long a delivery waits that can't be opened here: whoever runs this has a key to mend.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(1);
 
-type Turn = Option<(EnvironmentId, EndpointId)>;
+/// A turn over all endpoints, of several claims when there are many.
+#[derive(Default)]
+struct Turn {
+    /// The last endpoint that was looked at; `None` at the beginning.
+    after: Option<(EnvironmentId, EndpointId)>,
+    /// Whether anything was taken since the beginning.
+    taken: bool,
+}
 
 /// Runs until the deliverer stops.
 pub(super) async fn run(deliverer: &Deliverer) {
     let stopping = deliverer.0.stopping.clone();
-    let mut turn: Turn = None;
+    let mut turn = Turn::default();
     let mut taken_back: Option<Instant> = None;
     while !stopping.is_cancelled() {
         if taken_back.is_none_or(|at| at.elapsed() >= TAKE_BACK_EVERY) {
             take_back(deliverer).await;
             taken_back = Some(Instant::now());
         }
-        let sleep = match round(deliverer, &mut turn).await {
+        let sleep = match within(STEP, round(deliverer, &mut turn)).await {
             Ok(Round::Again) => continue,
             Ok(Round::Full) => {
                 tokio::select! {
@@ -86,23 +94,23 @@ enum Round {
 }
 
 async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreError> {
-    let (open, remaining) = deliverer.0.ledger.open_for_leases();
-    if open == 0 {
+    let open = deliverer.0.ledger.open_for_leases();
+    if open.all == 0 {
         return Ok(Round::Full);
     }
-    let total = open.min(LARGEST_CLAIM);
     let limits = ClaimLimits {
-        total,
+        total: open.all.min(LARGEST_CLAIM),
         per_endpoint: deliverer.0.ledger.per_endpoint(),
-        remaining: &remaining,
-        after: *turn,
+        endpoints: &open.endpoints,
+        per_environment: deliverer.0.ledger.per_environment(),
+        environments: &open.environments,
+        after: turn.after,
     };
-    let began_in_the_middle = turn.is_some();
     let now = deliverer.0.parts.clock.now();
     let claimed =
         deliverer.0.parts.store.claim_across_environments(&limits, now, deliverer.lease_term()).await?;
-    *turn = claimed.last;
-    let taken = claimed.len();
+    turn.after = claimed.last;
+    turn.taken |= !claimed.is_empty();
     for delivery in claimed.ready {
         let place = Ledger::take_leased(&deliverer.0.ledger, delivery.environment, delivery.target.endpoint);
         deliverer.start(place, delivery);
@@ -117,7 +125,8 @@ async fn round(deliverer: &Deliverer, turn: &mut Turn) -> Result<Round, StoreErr
     for unsendable in claimed.to_discard {
         deliverer.settle(without_attempt(unsendable, Next::Ended(Ending::Discarded))).await;
     }
-    if taken > 0 || began_in_the_middle {
+    // Only a whole turn without any work shows that there is none.
+    if turn.after.is_some() || std::mem::take(&mut turn.taken) {
         return Ok(Round::Again);
     }
     let due = deliverer.0.parts.store.next_due_across_environments().await?;
@@ -137,7 +146,7 @@ fn until_due(due: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Round {
 
 async fn take_back(deliverer: &Deliverer) {
     let now = deliverer.0.parts.clock.now();
-    match deliverer.0.parts.store.take_back_expired_across_environments(now).await {
+    match within(STEP, deliverer.0.parts.store.take_back_expired_across_environments(now)).await {
         Ok(0) => {}
         Ok(count) => {
             metrics::counter!("waypost_leases_taken_back_total").increment(count);

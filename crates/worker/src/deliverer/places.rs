@@ -28,6 +28,17 @@ struct Taken {
     environments: HashMap<EnvironmentId, u32>,
 }
 
+/// What may be leased now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    /// Deliveries in all.
+    pub(super) all: u32,
+    /// What is left for the endpoints that have some in flight.
+    pub(super) endpoints: Vec<(EndpointId, u32)>,
+    /// What is left for the environments that have some in flight.
+    pub(super) environments: Vec<(EnvironmentId, u32)>,
+}
+
 impl Ledger {
     pub(super) fn new(limit: u32, per_endpoint: u32) -> Self {
         let limit = limit.max(1);
@@ -78,16 +89,22 @@ impl Ledger {
         Place::new(owner, environment, endpoint)
     }
 
-    /// How many deliveries may be leased now, and what is left for the endpoints that have some in flight.
-    pub(super) fn open_for_leases(&self) -> (u32, Vec<(EndpointId, u32)>) {
+    /// How many deliveries may be leased now, in all and of those who have some in flight.
+    pub(super) fn open_for_leases(&self) -> Open {
         let taken = self.taken();
-        let open = self.for_leases.saturating_sub(taken.all);
-        let left = |count: &u32| self.per_endpoint.saturating_sub(*count);
-        (open, taken.endpoints.iter().map(|(endpoint, count)| (*endpoint, left(count))).collect())
+        Open {
+            all: self.for_leases.saturating_sub(taken.all),
+            endpoints: left(&taken.endpoints, self.per_endpoint),
+            environments: left(&taken.environments, self.per_environment),
+        }
     }
 
     pub(super) const fn per_endpoint(&self) -> u32 {
         self.per_endpoint
+    }
+
+    pub(super) const fn per_environment(&self) -> u32 {
+        self.per_environment
     }
 
     /// Waits until a place is freed.
@@ -102,6 +119,11 @@ impl Taken {
         *self.endpoints.entry(endpoint).or_default() += 1;
         *self.environments.entry(environment).or_default() += 1;
     }
+}
+
+/// What each has left of `limit`.
+fn left<K: Copy>(counts: &HashMap<K, u32>, limit: u32) -> Vec<(K, u32)> {
+    counts.iter().map(|(key, count)| (*key, limit.saturating_sub(*count))).collect()
 }
 
 fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) {
@@ -156,13 +178,25 @@ mod tests {
     #[test]
     fn leases_leave_a_reserve_for_fresh_work() {
         let ledger = Arc::new(Ledger::new(8, 8));
-        let (open, left) = ledger.open_for_leases();
-        assert_eq!((open, left.len()), (6, 0));
+        assert_eq!(ledger.open_for_leases(), Open { all: 6, endpoints: vec![], environments: vec![] });
         let held: Vec<_> =
             (0..6).map(|_| Ledger::take_leased(&ledger, environment(1), endpoint(1))).collect();
-        assert_eq!(ledger.open_for_leases(), (0, vec![(endpoint(1), 2)]));
+        assert_eq!(ledger.open_for_leases().all, 0);
         assert!(Ledger::take_fresh(&ledger, environment(2), endpoint(2)).is_some());
         drop(held);
-        assert_eq!(ledger.open_for_leases().0, 6);
+        assert_eq!(ledger.open_for_leases().all, 6);
+    }
+
+    #[test]
+    fn leases_keep_to_the_limits_of_an_endpoint_and_an_environment() {
+        let ledger = Arc::new(Ledger::new(16, 4));
+        let take = |e: u128| Ledger::take_leased(&ledger, environment(1), endpoint(e));
+        let held: Vec<_> = [1, 1, 1, 2, 2, 2, 2].map(take).into();
+        let mut open = ledger.open_for_leases();
+        open.endpoints.sort_unstable();
+        assert_eq!(open.endpoints, [(endpoint(1), 1), (endpoint(2), 0)]);
+        assert_eq!((open.all, open.environments), (5, vec![(environment(1), 1)]));
+        drop(held);
+        assert!(ledger.open_for_leases().environments.is_empty());
     }
 }

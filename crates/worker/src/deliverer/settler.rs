@@ -4,15 +4,19 @@
 //! tries again and again; the queue behind it fills up, attempts wait for room, places stay taken, and so no new work is
 //! taken that could not be written down either.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use waypost_core::clock::SharedClock;
 use waypost_core::delivery::{Next, Settlement};
 use waypost_postgres::{Store, StoreError};
 
+use super::Parts;
 use crate::bell::Bell;
+use crate::patience::{STEP, within};
 
 /// The most settlements of one transaction.
 const LARGEST_BATCH: usize = 1000;
@@ -24,17 +28,15 @@ pub(super) struct Settler {
     store: Store,
     clock: SharedClock,
     bell: Bell,
+    max_age: TimeDelta,
     received: mpsc::Receiver<Settlement>,
 }
 
 impl Settler {
-    pub(super) const fn new(
-        store: Store,
-        clock: SharedClock,
-        bell: Bell,
-        received: mpsc::Receiver<Settlement>,
-    ) -> Self {
-        Self { store, clock, bell, received }
+    /// A settler of what is `received`. Notices that it causes are given up after `max_age` at the latest.
+    pub(super) fn new(parts: &Parts, max_age: TimeDelta, received: mpsc::Receiver<Settlement>) -> Self {
+        let (store, clock, bell) = (parts.store.clone(), Arc::clone(&parts.clock), parts.bell.clone());
+        Self { store, clock, bell, max_age, received }
     }
 
     /// Runs until `last` is cancelled and the queue is empty.
@@ -77,10 +79,14 @@ impl Settler {
     async fn write_when_possible(&self, batch: &[Settlement]) -> Result<(), StoreError> {
         let mut wait = FIRST_WAIT;
         loop {
-            match self.store.settle_across_environments(batch, self.clock.now()).await {
+            let settling = self.store.settle_across_environments(batch, self.clock.now(), self.max_age);
+            match within(STEP, settling).await {
                 Ok(settled) => {
                     metrics::counter!("waypost_leases_lost_total").increment(settled.lost);
-                    if batch.iter().any(|settlement| matches!(settlement.next, Next::Retry { .. })) {
+                    if batch.iter().any(|settlement| settlement.gone) {
+                        // Its notices are for whoever comes first.
+                        self.bell.ring();
+                    } else if batch.iter().any(|settlement| matches!(settlement.next, Next::Retry { .. })) {
                         // It may be due before anything that the sleeping leaser knows of.
                         self.bell.ring_here();
                     }

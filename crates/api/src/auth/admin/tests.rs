@@ -75,6 +75,8 @@ fn a_token_that_lacks_something_is_refused() {
         with("aud", json!("somebody-else")),
         with("sub", json!(" ")),
         with("sub", json!(7)),
+        with("sub", json!("a\0b")),
+        with("sub", json!("x".repeat(LONGEST_SUBJECT + 1))),
         with("exp", json!("soon")),
     ] {
         assert_eq!(check(&claims), Err(Refusal::NotValid), "{claims}");
@@ -83,7 +85,9 @@ fn a_token_that_lacks_something_is_refused() {
 
 #[test]
 fn a_token_without_a_known_role_is_told_apart() {
-    for claims in [without("role"), with("role", json!("root")), with("role", json!("Operator"))] {
+    let unknown =
+        [json!("root"), json!("Operator"), json!(["operator"]), Value::Null].map(|role| with("role", role));
+    for claims in unknown.into_iter().chain([without("role")]) {
         assert_eq!(check(&claims), Err(Refusal::UnknownRole), "{claims}");
     }
 }

@@ -14,6 +14,7 @@ use waypost_upstream::connect::TENANT;
 
 use super::end_user::EndUser;
 use crate::error::{ApiError, Issue};
+use crate::extract::as_object;
 use crate::surroundings::Surroundings;
 
 /// The longest token, client id or client secret.
@@ -37,9 +38,11 @@ pub(super) struct Wanted {
     /// At most ten; keys are put into lower case.
     #[schema(value_type = Option<Object>)]
     tags: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "as_object")]
     end_user: Option<EndUser>,
     /// Where events of this connection go in place of `primary_url` and `secondary_url`; empty takes it away.
     webhook_url_override: Option<String>,
+    #[serde(default, deserialize_with = "as_object")]
     credentials: Option<Credentials>,
 }
 
@@ -48,6 +51,7 @@ pub(super) struct Wanted {
 #[serde(deny_unknown_fields)]
 #[schema(as = ConnectionChange)]
 pub(super) struct Changes {
+    #[serde(default, deserialize_with = "as_object")]
     end_user: Option<EndUser>,
     /// In place of all tags before.
     #[schema(value_type = Option<Object>)]

@@ -10,6 +10,7 @@ use waypost_core::filter::{Filter, FilterSpec};
 use waypost_postgres::endpoint::{EndpointChanges, Held, NewEndpoint};
 
 use crate::error::ApiError;
+use crate::extract::as_object;
 use crate::nango::not_built;
 use crate::surroundings::Surroundings;
 
@@ -28,6 +29,7 @@ pub(super) struct Wanted {
     /// Headers to add to each request.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     headers: Option<BTreeMap<String, SecretString>>,
+    #[serde(default, deserialize_with = "as_object")]
     filter: Option<FilterBody>,
     /// `none`.
     ordering: Option<String>,
@@ -46,6 +48,7 @@ pub(super) struct Changes {
     /// In place of all headers before.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     headers: Option<BTreeMap<String, SecretString>>,
+    #[serde(default, deserialize_with = "as_object")]
     filter: Option<FilterBody>,
     /// `none`.
     ordering: Option<String>,

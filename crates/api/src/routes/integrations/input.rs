@@ -12,6 +12,7 @@ use waypost_core::provider::catalogue::AuthMode;
 use waypost_postgres::integration::{IntegrationChanges, NewIntegration};
 
 use crate::error::{ApiError, Issue};
+use crate::extract::as_object;
 
 /// The longest `clientState` that Graph takes, in characters.
 const LONGEST_SECRET: usize = 128;
@@ -33,12 +34,14 @@ pub(super) struct Wanted {
     /// The provider's name when absent.
     #[schema(value_type = Option<String>)]
     display_name: Option<Name>,
+    #[serde(default, deserialize_with = "as_object")]
     credentials: Option<AppRegistration>,
     /// True when absent.
     forward_webhooks: Option<bool>,
     /// Settings of the provider; none of the providers here has any.
     #[schema(value_type = Option<Object>)]
     integration_config: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "as_object")]
     custom: Option<Custom>,
 }
 
@@ -51,10 +54,12 @@ pub(super) struct Changes {
     unique_key: Option<UniqueKey>,
     #[schema(value_type = Option<String>)]
     display_name: Option<Name>,
+    #[serde(default, deserialize_with = "as_object")]
     credentials: Option<AppRegistration>,
     forward_webhooks: Option<bool>,
     #[schema(value_type = Option<Object>)]
     integration_config: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "as_object")]
     custom: Option<Custom>,
 }
 
