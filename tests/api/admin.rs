@@ -172,3 +172,11 @@ async fn a_path_with_a_broken_uuid_is_400_or_404_but_never_500() {
         assert!(answer.json()["error"]["code"].is_string());
     }
 }
+
+#[tokio::test]
+async fn a_body_of_the_api_has_a_limit() {
+    let app = TestApp::spawn().await;
+    let body = format!("{{\"name\":\"{}\"}}", "n".repeat(1024 * 1024));
+
+    app.admin().post_bytes("/admin/accounts", body).await.refused(413, "payload_too_large");
+}

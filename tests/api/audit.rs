@@ -15,71 +15,119 @@ async fn entries(app: &TestApp) -> Vec<Value> {
     }
 }
 
+/// Counts entries from change to change.
+struct Counted<'a> {
+    app: &'a TestApp,
+    expected: usize,
+}
+
+impl<'a> Counted<'a> {
+    async fn from_now(app: &'a TestApp) -> Self {
+        Self { app, expected: entries(app).await.len() }
+    }
+
+    /// Asserts that `what` has left one entry.
+    async fn one_more(&mut self, what: &str) {
+        self.expected += 1;
+        let found = entries(self.app).await;
+        assert_eq!(found.len(), self.expected, "after {what}: {found:#?}");
+    }
+}
+
 #[tokio::test]
-async fn every_change_leaves_an_entry_with_its_actor() {
+async fn every_change_of_integrations_and_connections_leaves_an_entry() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let mut log = Counted::from_now(&app).await;
+
+    tenant.integration_with(&json!({"unique_key": "second", "custom": {}})).await;
+    log.one_more("an integration was made").await;
+    tenant.api.patch("/integrations/second", &json!({"display_name": "Second"})).await.expect(200);
+    log.one_more("an integration was changed").await;
+    tenant.api.delete("/integrations/second").await.expect(200);
+    log.one_more("an integration was deleted").await;
+    tenant.connection("conn-1", TENANT).await;
+    log.one_more("a connection was made").await;
+    let path = "/connections/conn-1?provider_config_key=graph-cc";
+    tenant.api.patch(path, &json!({"tags": {"a": "b"}})).await.expect(200);
+    log.one_more("a connection was changed").await;
+    let body = json!({"connection_id": "conn-1", "provider_config_key": "graph-cc", "metadata": {"k": "v"}});
+    tenant.api.post("/connections/metadata", &body).await.expect(201);
+    log.one_more("metadata was set").await;
+    tenant.api.delete(path).await.expect(200);
+    log.one_more("a connection was deleted").await;
+}
+
+#[tokio::test]
+async fn every_change_of_endpoints_and_settings_leaves_an_entry() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
     let receiver = Receiver::bystander().await;
-    let before = entries(&app).await.len();
+    let mut log = Counted::from_now(&app).await;
 
-    let environment = format!("/admin/environments/{}", tenant.environment);
-    let mut expected = before;
-    let mut check = async |what: &str| {
-        expected += 1;
-        let found = entries(&app).await;
-        assert_eq!(found.len(), expected, "after {what}: {found:#?}");
-    };
-    tenant.integration_with(&json!({"unique_key": "second", "custom": {}})).await;
-    check("an integration was made").await;
-    tenant.api.patch("/integrations/second", &json!({"display_name": "Second"})).await.expect(200);
-    check("an integration was changed").await;
-    tenant.api.delete("/integrations/second").await.expect(200);
-    check("an integration was deleted").await;
-    tenant.connection("conn-1", TENANT).await;
-    check("a connection was made").await;
-    let path = "/connections/conn-1?provider_config_key=graph-cc";
-    tenant.api.patch(path, &json!({"tags": {"a": "b"}})).await.expect(200);
-    check("a connection was changed").await;
-    let body = json!({"connection_id": "conn-1", "provider_config_key": "graph-cc", "metadata": {"k": "v"}});
-    tenant.api.post("/connections/metadata", &body).await.expect(201);
-    check("metadata was set").await;
-    tenant.api.delete(path).await.expect(200);
-    check("a connection was deleted").await;
     let made = tenant.api.post("/endpoints", &json!({"url": receiver.url()})).await.expect(201);
-    check("an endpoint was made").await;
+    log.one_more("an endpoint was made").await;
     let endpoint = format!("/endpoints/{}", made["id"].as_str().unwrap());
     tenant.api.patch(&endpoint, &json!({"description": "x"})).await.expect(200);
-    check("an endpoint was changed").await;
-    tenant.api.post(&format!("{endpoint}/disable"), &json!({})).await.expect(200);
-    check("an endpoint was disabled").await;
-    tenant.api.post(&format!("{endpoint}/enable"), &json!({})).await.expect(200);
-    check("an endpoint was enabled").await;
-    tenant.api.post(&format!("{endpoint}/secret/rotate"), &json!({})).await.expect(200);
-    check("a secret was rotated").await;
+    log.one_more("an endpoint was changed").await;
+    for action in ["disable", "enable", "secret/rotate"] {
+        tenant.api.post(&format!("{endpoint}/{action}"), &json!({})).await.expect(200);
+        log.one_more(action).await;
+    }
     tenant.api.delete(&endpoint).await.expect(200);
-    check("an endpoint was deleted").await;
+    log.one_more("an endpoint was deleted").await;
     tenant.api.patch("/environment/webhook-settings", &json!({"on_auth_creation": false})).await.expect(200);
-    check("settings were changed").await;
+    log.one_more("settings were changed").await;
     tenant.api.post("/environment/webhook-signing-key/rotate", &json!({})).await.expect(200);
-    check("the signing key was rotated").await;
+    log.one_more("the signing key was rotated").await;
+}
+
+#[tokio::test]
+async fn every_change_by_an_admin_leaves_an_entry() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let environment = format!("/admin/environments/{}", tenant.environment);
+    let mut log = Counted::from_now(&app).await;
+
+    let account = app.admin().post("/admin/accounts", &json!({"name": "umbrella"})).await.expect(201);
+    log.one_more("an account was made").await;
+    let environments = format!("/admin/accounts/{}/environments", account["id"].as_str().unwrap());
+    app.admin().post(&environments, &json!({"name": "dev"})).await.expect(201);
+    log.one_more("an environment was made").await;
     let keys = format!("{environment}/api-keys");
     let key = app.admin().post(&keys, &json!({"display_name": "k"})).await.expect(201);
-    check("a key was made").await;
+    log.one_more("a key was made").await;
     app.admin().delete(&format!("{keys}/{}", key["id"].as_str().unwrap())).await.expect(200);
-    check("a key was revoked").await;
+    log.one_more("a key was revoked").await;
     app.admin().patch(&environment, &json!({"name": "staging"})).await.expect(200);
-    check("an environment was changed").await;
+    log.one_more("an environment was changed").await;
     app.admin().delete(&environment).await.expect(200);
-    check("an environment was deleted").await;
+    log.one_more("an environment was deleted").await;
+}
+
+#[tokio::test]
+async fn an_entry_says_who_did_what_and_when() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    tenant.connection("conn-1", TENANT).await;
 
     let found = entries(&app).await;
+
     for entry in &found {
-        for name in ["at", "actor", "action", "object"] {
+        for name in ["id", "at", "actor_kind", "actor", "request_id", "action", "object"] {
             assert!(entry.get(name).is_some_and(|value| !value.is_null()), "{name} in {entry}");
         }
     }
-    assert!(found.iter().any(|entry| entry.to_string().contains("test-operator")), "{found:#?}");
-    assert!(found.iter().any(|entry| entry.to_string().contains("key_")), "{found:#?}");
+    let by = |action: &str| {
+        found.iter().find(|entry| entry["action"] == action).unwrap_or_else(|| panic!("{action}: {found:#?}"))
+    };
+    assert_eq!(
+        (&by("account.create")["actor_kind"], &by("account.create")["actor"]),
+        (&json!("admin"), &json!("test-operator"))
+    );
+    assert_eq!(by("connection.create")["actor_kind"], "api_key");
+    assert!(by("connection.create")["actor"].as_str().unwrap().starts_with("key_"), "{found:#?}");
+    assert_eq!(by("connection.create")["environment"], json!(tenant.environment));
 }
 
 #[tokio::test]

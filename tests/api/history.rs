@@ -1,8 +1,9 @@
 //! Events, deliveries and rejections as lists: filters, cursors, bounds, and the wall between environments.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use waypost_harness::notification::{OTHER_TENANT, TENANT, item, item_with};
-use waypost_harness::{Receiver, Tenant, TestApp};
+use waypost_harness::{Receiver, Reply, Tenant, TestApp};
 
 const LISTS: [&str; 3] = ["/events", "/deliveries", "/rejections"];
 
@@ -223,4 +224,61 @@ async fn nothing_of_another_environment_is_listed_or_shown() {
     umbrella.api.get(&format!("/events/{event}")).await.refused(404, "not_found");
     umbrella.api.get(&format!("/deliveries/{delivery}")).await.refused(404, "not_found");
     umbrella.api.post(&format!("/deliveries/{delivery}/retry"), &json!({})).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn lists_go_on_over_midnight_in_one_order() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = busy(&app, &receiver, 1).await;
+    for day in 1..4 {
+        app.advance(TimeDelta::days(1)).await;
+        tenant.accept(&[item(TENANT)]).await;
+        receiver.wait_for(2 + day).await;
+        app.until_settled().await;
+    }
+
+    for list in ["/events", "/deliveries"] {
+        let whole = tenant.list(&format!("{list}?limit=200")).await;
+        let paged = tenant.list(&format!("{list}?limit=1")).await;
+        assert_eq!(ids(&paged), ids(&whole), "{list}");
+        let mut sorted = ids(&whole);
+        sorted.sort_unstable_by(|one, other| other.cmp(one));
+        assert_eq!(ids(&whole), sorted, "{list} begins with the newest");
+    }
+    assert_eq!(tenant.list("/deliveries").await.len(), 5);
+}
+
+#[tokio::test]
+async fn open_and_ended_deliveries_stand_in_one_list_none_twice_and_none_left_out() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = busy(&app, &receiver, 1).await;
+    for status in [200, 500, 200, 500, 500, 200] {
+        receiver.script([Reply::status(status)]);
+        tenant.accept(&[item(TENANT)]).await;
+        app.until_settled().await;
+    }
+
+    for limit in [1, 2, 3, 200] {
+        let found = tenant.list(&format!("/deliveries?limit={limit}")).await;
+        let statuses: Vec<&str> = found.iter().map(|delivery| delivery["status"].as_str().unwrap()).collect();
+        assert_eq!(
+            statuses,
+            [
+                "delivered",
+                "pending",
+                "pending",
+                "delivered",
+                "pending",
+                "delivered",
+                "delivered",
+                "delivered"
+            ],
+            "limit {limit}"
+        );
+    }
+    let pending = tenant.list("/deliveries?status=pending&limit=2").await;
+    assert_eq!(pending.len(), 3);
+    app.leave_work();
 }

@@ -318,3 +318,16 @@ async fn a_content_type_is_not_asked_for() {
 
     app.public().send(request).await.expect(202);
 }
+
+#[tokio::test]
+async fn a_deleted_or_renamed_integration_is_unknown_under_its_old_name() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let body = tenant.notification(TENANT).to_string();
+
+    tenant.api.patch("/integrations/graph-cc", &json!({"unique_key": "renamed"})).await.expect(200);
+    post(&app, &tenant.ingress(), body.clone()).await.refused(404, "unknown_provider_config");
+    post(&app, &tenant.ingress_of("renamed"), body.clone()).await.expect(202);
+    tenant.api.delete("/integrations/renamed").await.expect(200);
+    post(&app, &tenant.ingress_of("renamed"), body).await.refused(404, "unknown_provider_config");
+}

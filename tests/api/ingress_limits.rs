@@ -6,6 +6,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::stream;
 use reqwest::{Body, Method};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use waypost::config::ByteSize;
 use waypost_harness::notification::{TENANT, collection, item};
 use waypost_harness::{Tenant, TestApp, wait};
@@ -52,6 +55,46 @@ async fn the_limit_counts_bytes_also_where_no_length_is_told() {
         .refused(413, "payload_too_large");
 
     assert_eq!(tenant.list("/events").await.len(), 1);
+}
+
+/// Sends these very bytes and gives the first line of the answer; nothing when the connection is closed without one.
+async fn raw(app: &TestApp, bytes: &[u8], then_close: bool) -> Option<String> {
+    let mut stream = TcpStream::connect(app.instance().public_address()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    if then_close {
+        stream.shutdown().await.unwrap();
+    }
+    let mut lines = BufReader::new(stream).lines();
+    timeout(Duration::from_secs(20), lines.next_line()).await.expect("an answer, or the end").ok().flatten()
+}
+
+#[tokio::test]
+async fn a_length_over_the_limit_is_refused_before_the_body_comes() {
+    let (app, tenant) = limited().await;
+    let head =
+        format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", tenant.ingress(), LIMIT + 1);
+
+    let answer = raw(&app, head.as_bytes(), false).await;
+
+    assert!(answer.is_some_and(|line| line.contains(" 413 ")));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_never_accepted() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let path = tenant.ingress();
+    let body = String::from_utf8(sized(2000)).unwrap();
+
+    for head in ["content-length: 5000", "transfer-encoding: chunked"] {
+        let piece = if head.starts_with("transfer") { format!("7d0\r\n{body}\r\n") } else { body.clone() };
+        let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{piece}");
+        let answer = raw(&app, request.as_bytes(), true).await;
+        assert!(answer.as_ref().is_none_or(|line| line.contains(" 400 ")), "{head}: {answer:?}");
+    }
+
+    assert!(tenant.list("/events").await.is_empty());
+    tenant.accept(&[item(TENANT)]).await;
 }
 
 #[tokio::test]

@@ -152,6 +152,9 @@ async fn bodies_that_make_no_sense_are_refused() {
         json!({"provider": provider, "unique_key": "k", "credentials": {"type": "OAUTH2", "client_id": "a", "client_secret": "b"}}),
         json!({"provider": provider, "unique_key": "k", "credentials": {"type": "OAUTH2_CC", "client_id": "a"}}),
         json!({"provider": provider, "unique_key": "k", "custom": {"webhookSecret": 5}}),
+        json!({"provider": provider, "unique_key": "k", "custom": ["secret"]}),
+        json!({"provider": provider, "unique_key": "k", "credentials": ["OAUTH2_CC", "a", "b"]}),
+        json!([provider, "k"]),
         json!([]),
         json!(null),
     ] {

@@ -138,6 +138,13 @@ impl Database {
         Ok(statements.bind(SHOWN_STATEMENTS).fetch_all(&mut self.connection).await?)
     }
 
+    /// Bytes of a stored event's body, on average.
+    pub(crate) async fn average_body(&mut self) -> anyhow::Result<usize> {
+        let average = "SELECT coalesce(avg(octet_length(body)), 0)::bigint FROM events /* waypost-bench */";
+        let bytes: i64 = sqlx::query_scalar(average).fetch_one(&mut self.connection).await?;
+        Ok(usize::try_from(bytes)?)
+    }
+
     /// Whether a delivery is not finished yet.
     pub(crate) async fn has_open_deliveries(&mut self) -> anyhow::Result<bool> {
         let open = sqlx::query_scalar("SELECT EXISTS (SELECT FROM deliveries) /* waypost-bench */");

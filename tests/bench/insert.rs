@@ -18,8 +18,6 @@ use crate::figures::{self, Latency};
 
 /// As many as the intake has flushers.
 const CONNECTIONS: usize = 2;
-/// A stored notification of 1 kB: the envelope it is sent in, sealed.
-const BODY_BYTES: usize = 1_150;
 /// Bodies are taken from here, at another place each time.
 const POOL_BYTES: usize = 256 * 1024;
 const STEP: usize = 61;
@@ -64,13 +62,22 @@ impl Table {
     }
 }
 
-/// Inserts batches of `batch` rows for as long as asked.
-pub(crate) async fn run(url: &str, batch: usize, measured: Duration) -> anyhow::Result<Reached> {
+/// Rows to be inserted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    /// How many in one commit.
+    pub(crate) batch: usize,
+    /// Bytes of each one's body.
+    pub(crate) body: usize,
+}
+
+/// Inserts rows for as long as asked.
+pub(crate) async fn run(url: &str, wanted: Rows, measured: Duration) -> anyhow::Result<Reached> {
     let end = Instant::now() + measured;
     let mut writers = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let url = url.to_owned();
-        writers.spawn(async move { write(&url, batch, end).await });
+        writers.spawn(async move { write(&url, wanted, end).await });
     }
     let mut rows = 0;
     let mut latency = figures::histogram()?;
@@ -82,17 +89,17 @@ pub(crate) async fn run(url: &str, batch: usize, measured: Duration) -> anyhow::
     Ok(Reached { rows, latency: Latency::of(&latency) })
 }
 
-async fn write(url: &str, batch: usize, end: Instant) -> anyhow::Result<(u64, Histogram<u64>)> {
+async fn write(url: &str, wanted: Rows, end: Instant) -> anyhow::Result<(u64, Histogram<u64>)> {
     let mut connection = PgConnection::connect(url).await?;
     let pool: Vec<u8> = (0..POOL_BYTES / 16).flat_map(|_| *Uuid::new_v4().as_bytes()).collect();
     let (mut rows, mut place) = (0, 0);
     let mut latency = figures::histogram()?;
     while Instant::now() < end {
-        let columns = Columns::fill(batch, &pool, &mut place);
+        let columns = Columns::fill(wanted, &pool, &mut place);
         let start = Instant::now();
         columns.insert(&mut connection).await?;
         if Instant::now() < end {
-            rows += u64::try_from(batch)?;
+            rows += u64::try_from(wanted.batch)?;
             latency.saturating_record(figures::micros(start.elapsed()));
         }
     }
@@ -108,12 +115,13 @@ struct Columns {
 }
 
 impl Columns {
-    fn fill(batch: usize, pool: &[u8], place: &mut usize) -> Self {
+    fn fill(wanted: Rows, pool: &[u8], place: &mut usize) -> Self {
+        let (batch, length) = (wanted.batch, wanted.body);
         let now = SystemClock.now();
         let mut body = Vec::with_capacity(batch);
         for _ in 0..batch {
-            *place = (*place + STEP) % (pool.len() - BODY_BYTES);
-            body.push(pool[*place..*place + BODY_BYTES].to_vec());
+            *place = (*place + STEP) % (pool.len() - length);
+            body.push(pool[*place..*place + length].to_vec());
         }
         Self {
             id: (0..batch).map(|_| id::uuid_at(now)).collect(),

@@ -29,7 +29,14 @@ use anyhow::Context;
 use session::Session;
 use settings::{Settings, Wish};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        report::failure(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     match settings::read()? {
         Wish::BareServer(workers) => {
             bare::serve(workers)?;

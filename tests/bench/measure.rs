@@ -13,7 +13,7 @@ use crate::{
     bare::{self, BareServer},
     database::Database,
     figures::{self, Latency, per},
-    insert,
+    insert::{self, Rows},
     ledger::{Ledger, Reconciliation},
     load::{self, Outcome, Pace, Plan},
     machine::{self, Cores, Moment},
@@ -104,16 +104,17 @@ pub(crate) async fn bare(connections: usize, measured: Duration) -> anyhow::Resu
 }
 
 impl Bench {
-    /// Rows a second in commits of `batch` rows.
+    /// Rows a second in commits of `batch` rows, as large as those that the ingress stored last.
     pub(crate) async fn insert(&mut self, batch: usize) -> anyhow::Result<Run> {
         let url = self.database.url();
         let mut table = insert::Table::create(&url).await?;
-        insert::run(&url, batch, WARM_UP).await?;
+        let rows = Rows { batch, body: self.database.average_body().await? };
+        insert::run(&url, rows, WARM_UP).await?;
         table.empty().await?;
         self.database.begin_run().await?;
         let before = Moment::now(None, self.database.postmaster);
         let log = self.database.counters().await?.log_bytes;
-        let reached = insert::run(&url, batch, self.measured).await?;
+        let reached = insert::run(&url, rows, self.measured).await?;
         let log = self.database.counters().await?.log_bytes - log;
         let spent = before.until_now(None, self.database.postmaster);
         table.drop().await?;

@@ -101,21 +101,30 @@ impl Measurement {
 
     /// What broke a promise in one of its runs.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let found = self.runs.iter().filter_map(|run| run.reconciliation);
+        found
+            .filter(|found| found.lost > 0 || found.strangers > 0)
+            .map(|found| {
+                let (accepted, lost, strangers) = (found.accepted, found.lost, found.strangers);
+                format!("{}: {lost} lost of {accepted} accepted, {strangers} strangers", self.name)
+            })
+            .collect()
+    }
+
+    /// What is worth knowing about one of its runs, and breaks no promise.
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
         for run in &self.runs {
-            if let Some(found) = run.reconciliation.filter(|found| found.lost > 0 || found.strangers > 0) {
-                let (lost, strangers) = (found.lost, found.strangers);
-                faults
-                    .push(format!("{}: {lost} lost of {}, {strangers} strangers", self.name, found.accepted));
-            }
-            if run.errors > 0 {
-                faults.push(format!("{}: {} broken connections", self.name, run.errors));
-            }
-            for (status, count) in &run.refused {
-                faults.push(format!("{}: {count} answered {status}", self.name));
-            }
+            let refused = run.refused.iter().map(|(status, count)| format!("{count} answered {status}"));
+            let broken = (run.errors > 0).then(|| format!("{} broken connections", run.errors));
+            let repeated = run.reconciliation.filter(|found| found.duplicates > 0);
+            let repeated = repeated.map(|found| format!("{} delivered again", found.duplicates));
+            let all = refused.chain(broken).chain(repeated);
+            remarks.extend(
+                all.map(|remark| format!("{}, {} connections: {remark}", self.name, self.connections)),
+            );
         }
-        faults
+        remarks
     }
 }
 
@@ -158,6 +167,9 @@ impl Report {
         say(
             "\n!: more than 0.3 cores were busy with something else or taken by the host in the median run\n",
         );
+        for remark in self.measurements.iter().flat_map(Measurement::remarks) {
+            say(&remark);
+        }
         for ratio in &self.ratios {
             say(&format!("{:<66} {:>6.2}", ratio.name, ratio.value));
         }
@@ -239,6 +251,12 @@ fn number(value: Option<f64>, digits: usize) -> String {
 /// Tells how far the benchmark has come.
 pub(crate) fn progress(text: &str) {
     say(text);
+}
+
+/// Tells why there is nothing to report.
+#[expect(clippy::print_stderr, reason = "a program for people; this is where they look for errors")]
+pub(crate) fn failure(error: &anyhow::Error) {
+    eprintln!("waypost-bench: {error:#}");
 }
 
 #[expect(clippy::print_stdout, reason = "a program for people; this is its one way to them")]

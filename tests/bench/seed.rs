@@ -69,19 +69,20 @@ pub(crate) async fn fill(relay: &Relay, receiver: SocketAddr, environments: usiz
 }
 
 async fn fill_some(site: &Site) -> anyhow::Result<Vec<Environment>> {
-    let mut admin = Caller::new(site.admin, &site.token).await?;
     let mut made = Vec::new();
     loop {
         let number = site.next.fetch_add(1, Ordering::Relaxed);
         if number >= site.wanted {
             return Ok(made);
         }
-        made.push(environment(site, &mut admin, number).await?);
+        made.push(environment(site, number).await?);
     }
 }
 
-async fn environment(site: &Site, admin: &mut Caller, number: usize) -> anyhow::Result<Environment> {
+async fn environment(site: &Site, number: usize) -> anyhow::Result<Environment> {
     let path = format!("/admin/accounts/{}/environments", site.account);
+    // Anew each time: a server closes what lies idle while the other API is called.
+    let mut admin = Caller::new(site.admin, &site.token).await?;
     let environment = admin.post(&path, &json!({ "name": format!("bench-{number}") })).await?;
     let mut caller = Caller::new(site.public, &text(&environment, "secret_key")?).await?;
     let client_state = Uuid::new_v4().to_string();

@@ -121,12 +121,12 @@ impl Session {
                 return Err(error);
             }
         };
-        report::progress(&format!("filling {} environments over the APIs", self.settings.environments));
-        let start = Instant::now();
-        let fleet = seed::fill(&relay, receiver.address, self.settings.environments).await;
-        let filled_in = start.elapsed();
         let measured = Duration::from_secs(self.settings.seconds);
         let bench = self.bench.insert(Bench { database, relay, receiver, fleet: Arc::default(), measured });
+        report::progress(&format!("filling {} environments over the APIs", self.settings.environments));
+        let start = Instant::now();
+        let fleet = seed::fill(&bench.relay, bench.receiver.address, self.settings.environments).await;
+        let filled_in = start.elapsed();
         bench.fleet = Arc::new(fleet.with_context(|| bench.relay.last_lines())?);
         bench.database.settle().await?;
         Ok((filled_in, postgres))

@@ -10,7 +10,7 @@ const SECONDS: u64 = 6;
 const RUNS: usize = 3;
 const ENVIRONMENTS: usize = 1_000;
 /// Each environment's fleet, the same for every size of the benchmark.
-pub(crate) const CONNECTIONS_PER_ENVIRONMENT: usize = 50;
+pub(crate) const CONNECTIONS_PER_ENVIRONMENT: usize = 20;
 pub(crate) const ENDPOINTS_PER_ENVIRONMENT: usize = 10;
 
 const VARIABLES: &str =
@@ -27,7 +27,7 @@ struct Flags {
     /// Runs of which the median counts [default: 3]
     #[arg(long)]
     runs: Option<usize>,
-    /// Environments, each with 50 connections and 10 endpoints [default: 1000]
+    /// Environments, each with 20 connections and 10 endpoints [default: 1000]
     #[arg(long)]
     environments: Option<usize>,
     /// Whether everything still works: 1 s, 1 run, 20 environments; its figures mean nothing

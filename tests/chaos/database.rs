@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waypost_harness::program::{Listen, PATIENCE, Program, Site, within};
+use waypost_harness::program::{PATIENCE, Program, Site, within};
 
 use crate::estate::Estate;
 use crate::load::Load;
@@ -50,25 +50,30 @@ async fn kill_again_and_again(rounds: usize) {
         "every request is answered while the process lives: {}",
         ledger.summary()
     );
-    reckon(&estate, &program.public(), &ledger, || program.log_tail()).await;
+    reckon(&estate, &program, &ledger, || program.log_tail()).await;
     assert!(program.is_running(), "it is still the process that was started at first");
 }
 
+/// While PostgreSQL is away everybody is told so, soon, and when to come again.
 async fn while_it_is_away(site: &Site, program: &mut Program, estate: &Estate, load: &Load) {
     program.until_readiness(503).await;
-    let wanted = load.unavailable() + REFUSALS;
-    let refused = async || (load.unavailable() >= wanted).then_some(());
-    within(PATIENCE, refused, async || format!("notifications to be refused; {}", program.log_tail())).await;
-    let answer = estate.environment.api(&program.public()).get("/events").await;
-    answer.refused(503, "temporarily_unavailable");
-    assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
-    let Listen { public, admin } = program.listen();
-    let healthcheck = site
-        .command(&["healthcheck"])
-        .env("WAYPOST__SERVER__PUBLIC_LISTEN", public.to_string())
-        .env("WAYPOST__SERVER__ADMIN_LISTEN", admin.to_string())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(healthcheck.status.code(), Some(1), "{healthcheck:?}");
+    let program = &*program;
+    let notifications = async {
+        let wanted = load.unavailable() + REFUSALS;
+        let refused = async || (load.unavailable() >= wanted).then_some(());
+        within(PATIENCE, refused, async || format!("notifications to be refused; {}", program.log_tail()))
+            .await;
+    };
+    let reading = async {
+        let answer = estate.environment.api(&program.public()).get("/events").await;
+        answer.refused(503, "temporarily_unavailable");
+        assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
+    };
+    let checking = async {
+        let mut healthcheck = site.command(&["healthcheck"]);
+        healthcheck.env("WAYPOST__SERVER__ADMIN_LISTEN", program.listen().admin.to_string());
+        let output = healthcheck.output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    };
+    tokio::join!(notifications, reading, checking);
 }

@@ -15,15 +15,15 @@ use waypost_harness::program::{Environment, within};
 
 use crate::estate::Fate;
 
-const SENDERS: usize = 8;
+const SENDERS: usize = 12;
 /// The pause of a sender between two notifications.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(5);
 /// The pause before a notification that was not accepted is sent again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Longer than any answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So many more accepted notifications show that all is well.
-const PROGRESS: usize = 50;
+const PROGRESS: usize = 150;
 
 /// The senders at work.
 #[derive(Debug)]

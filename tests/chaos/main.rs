@@ -1,7 +1,7 @@
 //! Chaos: real processes and a real PostgreSQL, killed again and again under load, and an account of every notification.
 //!
 //! What was answered 202 must have arrived, or be visible where it stands; twice is allowed, not at all is not. The short
-//! forms run with every test; those named `slow_…` do the same for WAYPOST_CHAOS_ROUNDS rounds.
+//! forms run with every test; those named `slow_…` do the same for as many rounds as `WAYPOST_CHAOS_ROUNDS` says.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 

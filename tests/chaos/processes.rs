@@ -1,7 +1,8 @@
-//! Processes of Waypost end with SIGKILL in mid-load, and come back.
+//! Processes of Waypost end in mid-load, with SIGKILL or in good order, and come back.
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use waypost_harness::program::{Listen, Program, Site};
 
 use crate::estate::Estate;
@@ -45,7 +46,18 @@ async fn slow_nothing_accepted_is_lost_in_many_kills_of_ingress_relay_and_api() 
     kill_again_and_again(SPLIT, rounds()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_repeated_when_processes_are_replaced_in_good_order() {
+    let repeated = end_again_and_again(SPLIT, FEW, Signal::SIGTERM).await;
+    assert_eq!(repeated, 0, "attempts were made a second time");
+}
+
 async fn kill_again_and_again(roles: &[&[&str]], rounds: usize) {
+    end_again_and_again(roles, rounds, Signal::SIGKILL).await;
+}
+
+/// Ends one process after the other in mid-load, and starts it anew. Returns how many attempts were repeated.
+async fn end_again_and_again(roles: &[&[&str]], rounds: usize, signal: Signal) -> usize {
     let postgres = Postgres::start().await;
     let site = Site::with(&postgres.url(), SETTINGS);
     site.migrate().await;
@@ -53,20 +65,22 @@ async fn kill_again_and_again(roles: &[&[&str]], rounds: usize) {
     for roles in roles {
         fleet.push(start(&site, roles, Listen::free()).await);
     }
-    let (ingress, api) = (fleet[0].public(), fleet[fleet.len() - 1].public());
-    let estate = Estate::build(&fleet[fleet.len() - 1].admin(), &api).await;
-    let load = Load::start(ingress, &estate.environment);
+    let api = roles.len() - 1;
+    let estate = Estate::build(&fleet[api].admin(), &fleet[api].public()).await;
+    let load = Load::start(fleet[0].public(), &estate.environment);
     for round in 0..rounds {
         load.until_more_is_accepted(|| logs(&fleet)).await;
         tokio::time::sleep(random(LIFE)).await;
         let turn = round % fleet.len();
         let victim = &mut fleet[turn];
-        victim.kill().await;
+        victim.signal(signal);
+        let status = victim.ended().await;
+        assert!(signal == Signal::SIGKILL || status.success(), "{status}: {}", victim.log_tail());
         *victim = start(&site, roles[turn], victim.listen()).await;
     }
     load.until_more_is_accepted(|| logs(&fleet)).await;
     let ledger = load.stop().await;
-    reckon(&estate, &api, &ledger, || logs(&fleet)).await;
+    reckon(&estate, &fleet[api], &ledger, || logs(&fleet)).await
 }
 
 async fn start(site: &Site, roles: &[&str], listen: Listen) -> Program {

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 use waypost_harness::program::{Environment, Program, Site, within};
-use waypost_harness::{Client, Receiver, Reply};
+use waypost_harness::{Client, Received, Receiver, Reply};
 
 use crate::door::Door;
 use crate::postgres::Postgres;
@@ -128,6 +128,29 @@ async fn an_endpoint_that_never_answers_delays_no_retry_of_another() {
         );
     }
     assert_eq!(silent.count(), 4, "an endpoint gets no more at once than it may");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_in_time_when_nothing_else_wakes_the_process() {
+    let (quiet, steady) = (Receiver::start().await, Receiver::start().await);
+    let two = Two::build([quiet.url(), steady.url()], [&quiet, &steady]).await;
+    steady.script([Reply::status(500), Reply::status(500)]);
+
+    two.post(1).await;
+
+    assert_spaced(&steady.wait_for(3).await);
+}
+
+/// Asserts that the tries of a delivery came on schedule.
+fn assert_spaced(tries: &[Received]) {
+    for (number, pair) in tries.windows(2).enumerate() {
+        let wait = pair[1].at - pair[0].at;
+        let wanted = SCHEDULE[number + 1];
+        assert!(
+            wait >= wanted && wait < wanted * 6 / 5 + SLACK,
+            "{wait:?} between two tries, not {wanted:?}"
+        );
+    }
 }
 
 /// Waits until every delivery that is not delivered has been tried at least twice.

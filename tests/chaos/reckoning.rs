@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 use waypost_harness::Client;
-use waypost_harness::program::within;
+use waypost_harness::program::{Program, within};
 
 use crate::estate::{Estate, Fate};
 use crate::load::Ledger;
@@ -17,14 +17,19 @@ const SETTLED: Duration = Duration::from_secs(90);
 /// So many of what is missing are shown.
 const SHOWN: usize = 10;
 
-/// Waits until everything has settled, and fails unless every notification that was accepted has met its fate. `public` is
-/// where the environment API is; `logs` shows what the processes said.
-pub(crate) async fn reckon(estate: &Estate, public: &Client, ledger: &Ledger, logs: impl Fn() -> String) {
+/// Waits until everything has settled, and fails unless every notification that was accepted has met its fate. `api` is the
+/// process that serves the APIs; `logs` shows what all processes said. Returns how many attempts were repeated.
+pub(crate) async fn reckon(
+    estate: &Estate,
+    api: &Program,
+    ledger: &Ledger,
+    logs: impl Fn() -> String,
+) -> usize {
     let begun = std::time::Instant::now();
-    until_settled(estate, public, &logs).await;
+    until_settled(api, &logs).await;
     let settled = begun.elapsed();
     let arrived = arrived(estate);
-    let visible = visible(estate, public).await;
+    let visible = visible(estate, &api.public()).await;
 
     assert!(ledger.wrong.is_empty(), "{}", ledger.summary());
     let lost: Vec<_> =
@@ -38,21 +43,24 @@ pub(crate) async fn reckon(estate: &Estate, public: &Client, ledger: &Ledger, lo
     assert!(!logs().contains("panicked"), "{}", logs());
 
     let requests: usize = arrived.values().map(|arrival| arrival.requests).sum();
-    let events: usize = arrived.values().map(|arrival| arrival.events.len()).sum();
+    let different: usize = arrived.values().map(|arrival| arrival.attempts.len()).sum();
+    let repeated = requests - different;
     let told = format!(
-        "{}; delivered {} in {events} events and {requests} requests; {} refused; settled after {settled:?}\n",
+        "{}; {} arrived in {requests} requests, {repeated} of them repeated; {} refused; settled after {settled:?}\n",
         ledger.summary(),
         arrived.len(),
         estate.refused(),
     );
     io::stderr().write_all(told.as_bytes()).unwrap();
+    repeated
 }
 
 /// How a notification arrived.
 #[derive(Debug, Default)]
 struct Arrival {
     requests: usize,
-    events: HashSet<String>,
+    /// The event and the number of the attempt: a request that has both in common with another repeats it.
+    attempts: HashSet<(String, u32)>,
 }
 
 fn met(id: Uuid, fate: Fate, arrived: &HashMap<Uuid, Arrival>, visible: &HashMap<Uuid, &str>) -> bool {
@@ -62,19 +70,17 @@ fn met(id: Uuid, fate: Fate, arrived: &HashMap<Uuid, Arrival>, visible: &HashMap
     }
 }
 
-/// Waits until no delivery has anything to wait for.
-async fn until_settled(estate: &Estate, public: &Client, logs: &impl Fn() -> String) {
-    let api = estate.environment.api(public);
-    let open = async || {
-        let mut open = Vec::new();
-        for status in ["pending", "sending"] {
-            let page = api.get(&format!("/deliveries?status={status}&limit=10")).await.expect(200);
-            open.extend(page["data"].as_array().unwrap().iter().cloned());
-        }
-        open
+/// Waits until no delivery is due, being sent, or waiting for its next try. Asks for all of them at once: a delivery that
+/// goes to and fro would slip through between two questions.
+async fn until_settled(api: &Program, logs: &impl Fn() -> String) {
+    let queue = async || api.admin().get("/admin/queue").await.expect(200);
+    let depth = |queue: &Value, class: &str| queue[class]["depth"].as_u64().unwrap();
+    let settled = async || {
+        let queue = queue().await;
+        let open: u64 = ["due", "sending", "waiting"].map(|class| depth(&queue, class)).iter().sum();
+        (open == 0).then_some(())
     };
-    let settled = async || open().await.is_empty().then_some(());
-    within(SETTLED, settled, async || format!("an end of {:#?}; {}", open().await, logs())).await;
+    within(SETTLED, settled, async || format!("an end of {}; {}", queue().await, logs())).await;
 }
 
 /// What the taker got, signatures checked.
@@ -85,7 +91,7 @@ fn arrived(estate: &Estate) -> HashMap<Uuid, Arrival> {
         assert_eq!(items.len(), 1, "{}", request.summary());
         let arrival = arrived.entry(resource(&items[0])).or_default();
         arrival.requests += 1;
-        arrival.events.insert(request.event().to_owned());
+        arrival.attempts.insert((request.event().to_owned(), request.attempt()));
     }
     arrived
 }

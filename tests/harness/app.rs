@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{EncodingKey, Header, encode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::sync::oneshot;
@@ -16,6 +17,7 @@ use waypost::config::Settings;
 use waypost::roles::{Role, Roles};
 use waypost::shutdown::Shutdown;
 use waypost_core::clock::{Clock as _, SharedClock};
+use waypost_postgres::{Config, Store};
 
 use crate::client::Client;
 use crate::clock::TestClock;
@@ -174,6 +176,13 @@ impl TestApp {
     #[must_use]
     pub fn db_url(&self) -> String {
         self.database.url()
+    }
+
+    /// The store of its database, for the keys that look-ups are hashed with.
+    pub async fn db_store(&self) -> Store {
+        let config = Config { url: SecretString::from(self.database.url()), max_connections: 4 };
+        let keys = self.settings.security.encryption_keys.clone().expect("tests have keys");
+        Store::connect(config, keys, self.clock.shared()).await.expect("the database is there and migrated")
     }
 
     /// Tells the workers of all processes to look for work.

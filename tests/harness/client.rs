@@ -67,7 +67,6 @@ impl Client {
     }
 
     /// A request that the caller may still change; to be sent by [`Client::send`].
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, self.url(path));
         match &self.token {
@@ -136,6 +135,7 @@ impl Answer {
 
     /// Asserts the status, and gives the body as JSON (null when there is none).
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "most callers want the assertion only")]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.call, self.text());
         if self.body.is_empty() { Value::Null } else { self.json() }
@@ -143,6 +143,7 @@ impl Answer {
 
     /// Asserts the status and the code of the error.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "most callers want the assertion only")]
     pub fn refused(&self, status: u16, code: &str) -> Value {
         let body = self.expect(status);
         assert_eq!(body["error"]["code"], code, "{}: {}", self.call, self.text());

@@ -17,7 +17,7 @@ use waypost_postgres::{Config, MIGRATOR, Store};
 /// Names the server that the tests may make databases on.
 const VARIABLE: &str = "WAYPOST_TEST_POSTGRES";
 /// Guards the making of the template.
-const LOCK: i64 = 0x77617970_6f7374;
+const LOCK: i64 = 0x77_6179_706f_7374;
 
 /// One test's database.
 #[derive(Debug)]

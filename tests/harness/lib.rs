@@ -33,6 +33,7 @@ mod clock;
 mod database;
 mod logs;
 mod receiver;
+mod subscription;
 mod tenant;
 
 pub mod notification;
@@ -43,4 +44,5 @@ pub use app::{Instance, TestApp, admin_token};
 pub use client::{Answer, Client};
 pub use clock::TestClock;
 pub use receiver::{Gate, Received, Receiver, Reply, Trust};
+pub use subscription::Subscription;
 pub use tenant::{Tenant, WEBHOOK_SECRET};

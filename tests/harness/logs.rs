@@ -1,6 +1,6 @@
 //! What the applications of this process log, kept so that a test can look for what must not be in it.
 //!
-//! Set WAYPOST_TEST_LOG=1 to see it on standard error as well.
+//! Set `WAYPOST_TEST_LOG` to see it on standard error as well.
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

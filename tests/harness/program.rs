@@ -29,7 +29,7 @@ pub use site::Site;
 use crate::client::Client;
 
 /// How long a process may take to begin or to end. Generous, since it is only spent when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How many lines of a log are shown.
 const TAIL: usize = 40;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -105,13 +105,7 @@ impl Program {
         kill(Pid::from_raw(id.try_into().unwrap()), signal).unwrap();
     }
 
-    /// Ends it with SIGKILL, and waits until it is gone.
-    pub async fn kill(&mut self) {
-        assert!(self.is_running(), "{} ended before it was killed: {}", self.name, self.log_tail());
-        self.child.kill().await.unwrap();
-    }
-
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         let waited = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         waited
@@ -143,8 +137,10 @@ where
         if let Some(found) = look().await {
             return found;
         }
-        if begun.elapsed() > limit {
-            panic!("waited {limit:?} in vain: {:#?}", missing().await);
+        let elapsed = begun.elapsed();
+        if elapsed > limit {
+            let missing = missing().await;
+            panic!("waited {elapsed:?} in vain: {missing:#?}");
         }
         tokio::time::sleep(PAUSE).await;
     }

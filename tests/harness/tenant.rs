@@ -60,6 +60,13 @@ impl Tenant {
         }
     }
 
+    /// The same environment at an application that was started again, on other ports.
+    #[must_use]
+    pub fn moved_to(self, app: &TestApp) -> Self {
+        let public = app.public();
+        Self { api: public.with_token(&self.key), public, ..self }
+    }
+
     /// Makes the integration `graph-cc` with the usual webhook secret.
     pub async fn integration(&self) -> Value {
         self.integration_with(&json!({})).await

@@ -15,8 +15,8 @@ async fn the_demonstration_ends_with_0_and_leaves_nothing_running() {
     // PostgreSQL's account, which may not be ours, has to pass through.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let data = folder.path().join("data");
-    let mut command = Site::new("postgres://unused/unused").command(&["dev", "--once", "--data-dir"]);
-    command.arg(&data);
+    let site = Site::new("postgres://unused/unused");
+    let mut command = site.command(&["dev", "--once", "--data-dir", data.to_str().unwrap()]);
 
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
 

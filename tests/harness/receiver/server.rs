@@ -45,12 +45,12 @@ async fn converse(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Manner::Proper => stream.write_all(&head(&reply, reply.body.len())).await?,
             Manner::Hang => std::future::pending().await,
             Manner::Drip => drip(&mut stream, &reply).await?,
-            Manner::Reset => return reset(stream.into_inner()),
+            Manner::Reset => return reset(&stream.into_inner()),
             Manner::Cut => {
                 stream.write_all(&head(&reply, 1000)).await?;
                 stream.write_all(b"not a thousand bytes").await?;
                 stream.flush().await?;
-                return reset(stream.into_inner());
+                return reset(&stream.into_inner());
             }
         }
         stream.write_all(&reply.body).await?;
@@ -60,7 +60,7 @@ async fn converse(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 /// Closing with unsent data discarded is what sends a reset.
-fn reset(stream: TcpStream) -> io::Result<()> {
+fn reset(stream: &TcpStream) -> io::Result<()> {
     stream.set_zero_linger()
 }
 

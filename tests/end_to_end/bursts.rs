@@ -1,0 +1,74 @@
+//! Many at once: everything that was accepted arrives, once.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use waypost_harness::notification::{TENANT, item, item_with};
+use waypost_harness::{Received, Receiver, TestApp, wait};
+
+const POSTS: usize = 200;
+
+fn marks(received: &[Received]) -> BTreeSet<String> {
+    received.iter().map(|request| request.items()[0]["mark"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn many_notifications_at_once_are_all_taken_and_each_arrives_once() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    tenant.primary(&receiver).await;
+    tenant.connection("conn-1", TENANT).await;
+
+    let posts = (0..POSTS).map(async |number| {
+        tenant.accept(&[item_with(TENANT, &json!({"mark": format!("{number}")}))]).await;
+    });
+    join_all(posts).await;
+
+    let received = receiver.wait_for(POSTS).await;
+    assert_eq!(marks(&received).len(), POSTS);
+    app.until_settled().await;
+    receiver.wait_for(POSTS).await;
+}
+
+#[tokio::test]
+async fn one_event_goes_to_many_endpoints() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    tenant.connection("conn-1", TENANT).await;
+    for _ in 0..30 {
+        tenant.endpoint(&receiver).await;
+    }
+
+    tenant.accept(&[item(TENANT)]).await;
+
+    let received = receiver.wait_for(30).await;
+    let deliveries: BTreeSet<&str> =
+        received.iter().map(|request| request.header("waypost-delivery-id")).collect();
+    assert_eq!(deliveries.len(), 30);
+    app.until_settled().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_appears_while_notifications_pour_in_misses_none() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    tenant.primary(&receiver).await;
+
+    let posts = join_all((0..POSTS).map(async |number| {
+        tenant.accept(&[item_with(TENANT, &json!({"mark": format!("{number}")}))]).await;
+    }));
+    tokio::join!(posts, tenant.connection("conn-1", TENANT));
+
+    let received = receiver.wait_for(POSTS).await;
+    assert_eq!(marks(&received).len(), POSTS);
+    app.until_settled().await;
+    wait::until_true("nothing to be unmatched", async || {
+        tenant.list("/events?status=unmatched").await.is_empty()
+    })
+    .await;
+    receiver.wait_for(POSTS).await;
+}
