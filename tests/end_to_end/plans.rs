@@ -82,3 +82,23 @@ async fn every_hot_statement_goes_by_index_on_an_empty_never_analysed_table() {
         assert!(scans.is_empty(), "{name} does not go by index: {scans:?}\n{}", plan.join("\n"));
     }
 }
+
+#[tokio::test]
+async fn looking_for_older_work_of_an_endpoint_never_reads_that_of_others() {
+    let app = TestApp::spawn().await;
+    let mut connection = app.db_connect().await;
+    for (setting, value) in PLANNED_ONCE {
+        let set = sqlx::query("SELECT set_config($1, $2, false)").bind(setting).bind(value);
+        set.execute(&mut connection).await.unwrap();
+    }
+    let (query, parameters) = statements().remove("find_endpoints").unwrap();
+    let plan = plan(&mut connection, "find_endpoints", &query, parameters).await;
+
+    let scan = plan.iter().position(|line| line.contains("deliveries_due")).unwrap();
+    let condition = plan[scan + 1..].iter().find(|line| line.contains("Index Cond")).unwrap();
+    assert!(
+        ["environment_id", "endpoint_id", "due_at"].iter().all(|column| condition.contains(column)),
+        "it scans what is due of everybody: {condition}\n{}",
+        plan.join("\n")
+    );
+}

@@ -90,6 +90,7 @@ async fn each_connection_of_a_tenant_gets_an_event_of_its_own() {
         assert_eq!(one.event.id == id, connection == "conn-1", "the event itself is the oldest connection's");
         assert_eq!((one.event.received_at, &one.event.subscriptions), (received_at, &vec![subscription]));
         assert_eq!((one.event.tenant, one.event.status), (Some(customer), EventStatus::Pending));
+        assert_eq!(one.event.id.made_at(), received_at, "it leaves the history with the day it came");
         let sent_to: BTreeSet<_> = one.deliveries.iter().map(|delivery| delivery.endpoint).collect();
         assert_eq!(sent_to, endpoints.into_iter().collect());
         let row = scene.db_open(one.deliveries[0].id).await.unwrap();

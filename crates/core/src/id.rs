@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -29,15 +29,33 @@ pub enum IdError {
     },
 }
 
-/// Keeps ids that are made within one millisecond in order.
-static CONTEXT: LazyLock<Mutex<ContextV7>> = LazyLock::new(|| Mutex::new(ContextV7::new()));
+/// How far a time may lie behind the last one and still count as the same moment, seen by another thread.
+const SAME_MOMENT: TimeDelta = TimeDelta::seconds(10);
 
-/// A UUIDv7 for `now`; later calls sort after earlier ones within this process.
+/// Keeps ids in the order in which they are made.
+static SEQUENCE: LazyLock<Mutex<Sequence>> = LazyLock::new(|| {
+    Mutex::new(Sequence { context: ContextV7::new(), latest: DateTime::<Utc>::MIN_UTC + SAME_MOMENT })
+});
+
+struct Sequence {
+    context: ContextV7,
+    latest: DateTime<Utc>,
+}
+
+/// A UUIDv7 for `now`. Within this process later calls sort after earlier ones, but for those that are made for a time
+/// well before: such an id belongs to its own time.
 #[must_use]
 pub fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    let context = CONTEXT.lock().unwrap_or_else(PoisonError::into_inner);
-    Uuid::new_v7(Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos()))
+    let nanos = now.timestamp_subsec_nanos();
+    let mut sequence = SEQUENCE.lock().unwrap_or_else(PoisonError::into_inner);
+    // A context never goes back: an event that waited, or all of them once a clock that ran ahead is set right, would
+    // get the context's last time, and with it the day of another partition.
+    if now < sequence.latest - SAME_MOMENT {
+        return Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanos));
+    }
+    sequence.latest = sequence.latest.max(now);
+    Uuid::new_v7(Timestamp::from_unix(&sequence.context, seconds, nanos))
 }
 
 /// The smallest UUIDv7-shaped value of the millisecond `at`: the lower bound of everything made from then on.
@@ -303,6 +321,23 @@ mod tests {
         let now = Utc.timestamp_opt(1_800_000_000, 0).unwrap();
         let ids: Vec<_> = (0..1000).map(|_| EventId::at(now)).collect();
         assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn threads_that_see_the_time_a_little_differently_keep_their_order() {
+        let now = Utc.timestamp_opt(1_900_000_000, 0).unwrap();
+        let ids = [0, -3, 2, -8, 1].map(|seconds| EventId::at(now + TimeDelta::seconds(seconds)));
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn an_id_for_an_earlier_time_belongs_to_that_time() {
+        let now = Utc.timestamp_opt(1_950_000_000, 0).unwrap();
+        let ahead = EventId::at(now + TimeDelta::days(30));
+        for earlier in [now, now - TimeDelta::days(400), now + TimeDelta::days(1)] {
+            assert_eq!(EventId::at(earlier).made_at(), earlier);
+        }
+        assert!(EventId::at(now + TimeDelta::days(30)) > ahead);
     }
 
     proptest! {

@@ -11,8 +11,9 @@ pub(crate) const USER_AGENT: &str = concat!("waypost/", env!("CARGO_PKG_VERSION"
 
 /// More headers than any sane answer has; one more makes an answer unreadable, whatever its status line says.
 const MOST_RESPONSE_HEADERS: usize = 1024;
-/// How many idle connections are kept for one host.
-const IDLE_PER_HOST: usize = 32;
+/// How many idle connections are kept for one host: as many as deliveries are usually in flight, since all endpoints of a
+/// company often share one.
+const IDLE_PER_HOST: usize = 512;
 
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]

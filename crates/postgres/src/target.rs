@@ -131,7 +131,7 @@ pub(crate) async fn rows_for_routing(
         -- find_endpoints
         SELECT e.environment_id AS "environment_id!", e.id AS "id!", e.kind AS "kind!", e.connection, e.url AS "url!", e.headers,
                e.filter AS "filter!", e.status AS "status!", v.signing_key,
-               s.ids AS "secret_ids?", s.sealed AS "secrets?", b.backlog AS "backlog!"
+               s.ids AS "secret_ids?", s.sealed AS "secrets?", coalesce(b.backlog, false) AS "backlog!"
         FROM (
             SELECT e.* FROM unnest($1::uuid[]) AS w (environment_id)
             CROSS JOIN LATERAL (
@@ -155,13 +155,13 @@ pub(crate) async fn rows_for_routing(
             FROM endpoint_secrets
             WHERE endpoint_id = coalesce(p.id, e.id) AND (valid_until IS NULL OR valid_until > $3)
         ) s ON true
-        CROSS JOIN LATERAL (
-            SELECT EXISTS (
-                SELECT FROM deliveries d
-                WHERE d.environment_id = e.environment_id AND d.endpoint_id = e.id
-                  AND d.lease_token IS NULL AND d.held_at IS NULL AND d.due_at <= $3
-            ) AS backlog
-        ) b
+        -- A look-up for each endpoint: an EXISTS is planned as one scan of all that is due, of everybody.
+        LEFT JOIN LATERAL (
+            SELECT true AS backlog FROM deliveries
+            WHERE environment_id = e.environment_id AND endpoint_id = e.id
+              AND lease_token IS NULL AND held_at IS NULL AND due_at <= $3
+            LIMIT 1
+        ) b ON true
         "#,
         &environments,
         &overrides,

@@ -29,7 +29,7 @@ use waypost_worker::retention::{self, Retention};
 
 use crate::config::Settings;
 use crate::roles::{Role, Roles};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, ShutdownError};
 
 /// How often the process looks at what its readiness depends on.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
@@ -50,6 +50,8 @@ pub struct Application {
     stopping: CancellationToken,
     scheduler: Option<Scheduler>,
     partitions: Part,
+    /// Ready until the end begins, so that nobody sends new work to a process that drains.
+    serving: Part,
 }
 
 /// The loops of the scheduler's role.
@@ -86,6 +88,7 @@ impl Application {
         let scheduler = Scheduler::new(&settings, &store, &clock, &bell);
         let readiness = Readiness::default();
         let partitions = readiness.part("partitions");
+        let serving = readiness.part("serving");
         let parts = Parts {
             store: store.clone(),
             clock: Arc::clone(&clock),
@@ -114,6 +117,7 @@ impl Application {
             stopping,
             scheduler: roles.has(Role::Scheduler).then_some(scheduler),
             partitions,
+            serving,
         })
     }
 
@@ -142,8 +146,11 @@ impl Application {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let grace = self.grace;
         self.start(&shutdown);
-        shutdown.finished(grace).await?;
-        Ok(())
+        match shutdown.finished(grace).await {
+            // What was cut off went back for others to take: nothing is lost, and nothing went wrong.
+            Ok(()) | Err(ShutdownError::GraceOver { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Starts everything on the shutdown's tracker, and sees to it that it ends in the right order.
@@ -169,7 +176,9 @@ impl Application {
             });
             whole(&deliverer, deliverer.spawn(running.run(handed_over.clone())));
         }
+        self.serving.ready();
         let ending = Ending {
+            serving: self.serving,
             api: self.api.handle(),
             ingress: self.ingress,
             intake: self.intake,
@@ -197,6 +206,7 @@ impl Application {
 
 /// What must end, in the order of [`Ending::end`].
 struct Ending {
+    serving: Part,
     api: Handle,
     ingress: Option<Arc<Ingress>>,
     intake: TaskTracker,
@@ -211,6 +221,7 @@ impl Ending {
     /// No new work; requests in flight are answered, what they brought is stored, what was begun is sent and written
     /// down; health answers until the last.
     async fn end(self) {
+        self.serving.failing();
         self.stopping.cancel();
         self.api.stop_public(true).await;
         if let Some(ingress) = &self.ingress {
