@@ -33,29 +33,33 @@ pub enum IdError {
 const SAME_MOMENT: TimeDelta = TimeDelta::seconds(10);
 
 /// Keeps ids in the order in which they are made.
-static SEQUENCE: LazyLock<Mutex<Sequence>> = LazyLock::new(|| {
-    Mutex::new(Sequence { context: ContextV7::new(), latest: DateTime::<Utc>::MIN_UTC + SAME_MOMENT })
-});
+static SEQUENCE: LazyLock<Mutex<Sequence>> = LazyLock::new(Mutex::default);
 
+#[derive(Default)]
 struct Sequence {
     context: ContextV7,
-    latest: DateTime<Utc>,
+    latest: Option<DateTime<Utc>>,
+}
+
+impl Sequence {
+    fn next(&mut self, now: DateTime<Utc>) -> Uuid {
+        let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+        let nanos = now.timestamp_subsec_nanos();
+        // A context never goes back: an event that waited, or all of them once a clock that ran ahead is set right,
+        // would get the context's last time, and with it the day of another partition.
+        if self.latest.is_some_and(|latest| latest - now > SAME_MOMENT) {
+            return Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanos));
+        }
+        self.latest = self.latest.max(Some(now));
+        Uuid::new_v7(Timestamp::from_unix(&self.context, seconds, nanos))
+    }
 }
 
 /// A UUIDv7 for `now`. Within this process later calls sort after earlier ones, but for those that are made for a time
 /// well before: such an id belongs to its own time.
 #[must_use]
 pub fn uuid_at(now: DateTime<Utc>) -> Uuid {
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    let nanos = now.timestamp_subsec_nanos();
-    let mut sequence = SEQUENCE.lock().unwrap_or_else(PoisonError::into_inner);
-    // A context never goes back: an event that waited, or all of them once a clock that ran ahead is set right, would
-    // get the context's last time, and with it the day of another partition.
-    if now < sequence.latest - SAME_MOMENT {
-        return Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanos));
-    }
-    sequence.latest = sequence.latest.max(now);
-    Uuid::new_v7(Timestamp::from_unix(&sequence.context, seconds, nanos))
+    SEQUENCE.lock().unwrap_or_else(PoisonError::into_inner).next(now)
 }
 
 /// The smallest UUIDv7-shaped value of the millisecond `at`: the lower bound of everything made from then on.
@@ -325,19 +329,21 @@ mod tests {
 
     #[test]
     fn threads_that_see_the_time_a_little_differently_keep_their_order() {
-        let now = Utc.timestamp_opt(1_900_000_000, 0).unwrap();
-        let ids = [0, -3, 2, -8, 1].map(|seconds| EventId::at(now + TimeDelta::seconds(seconds)));
+        let now = Utc.timestamp_opt(1_800_000_000, 0).unwrap();
+        let mut sequence = Sequence::default();
+        let ids = [0, -3, 2, -8, 1].map(|seconds| sequence.next(now + TimeDelta::seconds(seconds)));
         assert!(ids.is_sorted());
     }
 
     #[test]
     fn an_id_for_an_earlier_time_belongs_to_that_time() {
-        let now = Utc.timestamp_opt(1_950_000_000, 0).unwrap();
-        let ahead = EventId::at(now + TimeDelta::days(30));
+        let now = Utc.timestamp_opt(1_800_000_000, 0).unwrap();
+        let mut sequence = Sequence::default();
+        let ahead = sequence.next(now + TimeDelta::days(30));
         for earlier in [now, now - TimeDelta::days(400), now + TimeDelta::days(1)] {
-            assert_eq!(EventId::at(earlier).made_at(), earlier);
+            assert_eq!(time_of(sequence.next(earlier)), earlier);
         }
-        assert!(EventId::at(now + TimeDelta::days(30)) > ahead);
+        assert!(sequence.next(now + TimeDelta::days(30)) > ahead);
     }
 
     proptest! {
