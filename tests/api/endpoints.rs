@@ -256,3 +256,24 @@ async fn ids_that_are_none_are_404() {
         tenant.api.get(&format!("/endpoints/{id}")).await.refused(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn a_test_delivery_is_sent_at_once_signed_and_leaves_nothing_behind() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let receiver = Receiver::start().await;
+    let id = tenant.endpoint(&receiver).await;
+
+    let result = tenant.api.post(&format!("/endpoints/{id}/test"), &json!({})).await.expect(200);
+
+    assert_eq!((&result["delivered"], &result["status_code"]), (&json!(true), &json!(200)), "{result}");
+    let arrived = receiver.wait_for(1).await;
+    assert_eq!(arrived[0].json()["operation"], "test");
+    assert_eq!(arrived[0].json()["endpoint"]["id"], id.as_str());
+    assert_eq!(tenant.api.get("/events").await.expect(200)["data"], json!([]));
+    tenant
+        .api
+        .post("/endpoints/ep_01h455vb4pex5vsknk084sn02q/test", &json!({}))
+        .await
+        .refused(404, "not_found");
+}

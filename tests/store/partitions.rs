@@ -116,7 +116,7 @@ async fn two_that_drop_at_once_do_not_meet() {
         scene.store.drop_history_across_environments(cutoff),
         other.drop_history_across_environments(cutoff),
     );
-    (first.unwrap(), second.unwrap());
+    first.and(second).unwrap();
 
     assert_eq!(db_table(&scene, &name("events", scene.now().date_naive())).await, None);
     assert_eq!(scene.db_count("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").await, 0);

@@ -69,7 +69,7 @@ async fn what_is_still_open_is_announced_then_dies_then_leaves_with_its_day() {
     for _ in 0..5 {
         // Twice at once, and once more later that day.
         let (first, second) = tokio::join!(mine.sweep(), theirs.sweep());
-        (first.unwrap(), second.unwrap());
+        first.and(second).unwrap();
         mine.sweep().await.unwrap();
         for leased in scene.claim_all().await.ready {
             assert_eq!(leased.target.endpoint, told, "an endpoint is not told of itself");

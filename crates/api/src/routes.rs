@@ -169,7 +169,6 @@ fn not_built_yet(path: &str) -> Option<&'static str> {
         "stats" => Some("statistics"),
         "admin" if segments.next() == Some("scheduler") => Some("scheduler of subscriptions"),
         "events" if segments.nth(1) == Some("replay") => Some("replays"),
-        "endpoints" if segments.nth(1) == Some("test") => Some("test deliveries"),
         "integrations" => match segments.nth(1)? {
             "subscription-templates" => Some("subscription templates"),
             "certificates" => Some("certificates"),

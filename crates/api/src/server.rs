@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use waypost_core::clock::SharedClock;
 use waypost_core::hand_off::HandOff;
 use waypost_egress::guard::Guard;
+use waypost_egress::webhook::WebhookClient;
 use waypost_postgres::Store;
 use waypost_upstream::connect::Connector;
 
@@ -83,6 +84,8 @@ pub struct Parts {
     pub connector: Connector,
     /// Judges the URLs that customers write.
     pub guard: Arc<Guard>,
+    /// Sends test deliveries.
+    pub webhooks: WebhookClient,
     /// Wakes whoever waits for a tenant: unmatched events may have found their connection.
     pub tenant_connected: Arc<Notify>,
     /// Wakes whoever brings deliveries in line with their endpoints.

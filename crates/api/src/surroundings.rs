@@ -12,6 +12,7 @@ use waypost_core::hand_off::HandOff;
 use waypost_core::id::EnvironmentId;
 use waypost_core::integration::UniqueKey;
 use waypost_egress::guard::Guard;
+use waypost_egress::webhook::WebhookClient;
 use waypost_postgres::endpoint::UrlChange;
 use waypost_upstream::connect::Connector;
 
@@ -34,6 +35,7 @@ pub struct Settings {
 pub(crate) struct Surroundings {
     pub(crate) settings: Settings,
     pub(crate) connector: Connector,
+    pub(crate) webhooks: WebhookClient,
     guard: Arc<Guard>,
     tenant_connected: Arc<Notify>,
     endpoint_changed: Arc<Notify>,
@@ -45,6 +47,7 @@ impl Surroundings {
         Self {
             settings: parts.settings.clone(),
             connector: parts.connector.clone(),
+            webhooks: parts.webhooks.clone(),
             guard: Arc::clone(&parts.guard),
             tenant_connected: Arc::clone(&parts.tenant_connected),
             endpoint_changed: Arc::clone(&parts.endpoint_changed),

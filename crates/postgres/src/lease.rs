@@ -242,7 +242,7 @@ impl Store {
     ) -> Result<Opened<Arc<Target>>, StoreError> {
         let ids: Vec<Uuid> =
             rows.iter().map(|row| row.endpoint_id).collect::<BTreeSet<_>>().into_iter().collect();
-        let found = target::rows_by_id(self, &ids, now).await?;
+        let found = target::rows_by_id(self.workers(), &ids, now).await?;
         let open = |row: target::TargetRow| Ok(Arc::new(row.split()?.1.open(self)?));
         Ok(found.into_iter().map(|row| (row.id, told(open(row)))).collect())
     }

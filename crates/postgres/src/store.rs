@@ -1,5 +1,6 @@
 //! The store itself: its pools, its keys, and the scope of a tenant.
 
+use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,7 +283,8 @@ fn pool(size: u32) -> PgPoolOptions {
         .after_release(|connection, _| {
             Box::pin(async move {
                 let answered = tokio::time::timeout(PATIENCE, connection.ping()).await;
-                answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+                let silence = || Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+                answered.unwrap_or_else(|_| silence()).map(|()| true)
             })
         })
 }

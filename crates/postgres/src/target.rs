@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use http::HeaderName;
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 use waypost_core::delivery::Target;
 use waypost_core::endpoint::{Candidate, EndpointKind, EndpointStatus, EndpointUrl};
@@ -14,7 +15,7 @@ use waypost_core::filter::{Filter, FilterSpec};
 use waypost_core::id::{ConnectionKey, EndpointId, EnvironmentId};
 use waypost_crypto::signature::{EndpointSecret, SigningKey};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, TenantStore};
 
 /// An endpoint whose secrets are still sealed.
 #[derive(Debug)]
@@ -174,7 +175,7 @@ pub(crate) async fn rows_for_routing(
 
 /// The endpoints of that ids, whatever they are; those without a URL or an environment are left out.
 pub(crate) async fn rows_by_id(
-    store: &Store,
+    executor: impl PgExecutor<'_>,
     ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> Result<Vec<TargetRow>, StoreError> {
@@ -203,7 +204,20 @@ pub(crate) async fn rows_by_id(
         ids,
         now,
     )
-    .fetch_all(store.workers())
+    .fetch_all(executor)
     .await?;
     Ok(rows)
+}
+
+impl TenantStore {
+    /// What sending to an endpoint of this environment must know; `None` when there is none of that id, or it has no URL.
+    ///
+    /// # Errors
+    /// When the store fails, or a secret can't be opened.
+    pub async fn endpoint_target(&self, id: EndpointId) -> Result<Option<Target>, StoreError> {
+        let mut tx = self.begin().await?;
+        let rows = rows_by_id(&mut *tx, &[id.uuid()], self.store.clock().now()).await?;
+        tx.commit().await?;
+        rows.into_iter().next().map(|row| row.split()?.1.open(&self.store)).transpose()
+    }
 }

@@ -77,7 +77,9 @@ impl Application {
         let guard = Guard::new(Policy::new(settings.egress.allow.iter().copied()));
         let bell = Bell::default();
         let stopping = CancellationToken::new();
-        let common = Common { store: &store, guard: &guard, clock: &clock, bell: &bell, stopping: &stopping };
+        let webhooks = WebhookClient::new(guard.clone(), &parts::webhook_config(&settings))?;
+        let common =
+            Common { store: &store, webhooks: &webhooks, clock: &clock, bell: &bell, stopping: &stopping };
         let (hand_off, deliverer) = hand_off(&settings, &roles, &common)?;
 
         let intake = TaskTracker::new();
@@ -97,6 +99,7 @@ impl Application {
             metrics,
             ingress: ingress.clone(),
             guard: Arc::new(guard),
+            webhooks,
             connector: parts::connector(&settings)?,
             tenant_connected: scheduler.matcher.hint(),
             endpoint_changed: scheduler.holder.hint(),
@@ -280,10 +283,9 @@ fn hand_off(
     if !roles.has(Role::Relay) {
         return Ok((Arc::new(common.bell.clone()), None));
     }
-    let client = WebhookClient::new(common.guard.clone(), &parts::webhook_config(settings))?;
     let parts = deliverer::Parts {
         store: common.store.clone(),
-        client,
+        client: common.webhooks.clone(),
         clock: Arc::clone(common.clock),
         bell: common.bell.clone(),
     };
@@ -295,7 +297,7 @@ fn hand_off(
 /// What the parts have in common.
 struct Common<'a> {
     store: &'a Store,
-    guard: &'a Guard,
+    webhooks: &'a WebhookClient,
     clock: &'a SharedClock,
     bell: &'a Bell,
     stopping: &'a CancellationToken,

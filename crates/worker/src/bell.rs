@@ -11,10 +11,12 @@ use waypost_core::hand_off::{HandOff, Place};
 use waypost_core::id::{EndpointId, EnvironmentId};
 use waypost_postgres::Store;
 
-use crate::patience::{STEP, SWEEP, within};
+use crate::patience::{STEP, within};
 
 /// The least time between two hints to other processes.
 const QUIET: Duration = Duration::from_millis(50);
+/// How long silence is believed.
+const SILENCE: Duration = Duration::from_mins(10);
 /// How long to wait before listening is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -82,7 +84,7 @@ impl Bell {
             // Whatever was hinted at before is looked for at once.
             self.here.notify_one();
             // Silence may mean that nothing can be heard any more: then it is listened anew.
-            if let Err(error) = within(SWEEP, listener.heard()).await {
+            if let Err(error) = within(SILENCE, listener.heard()).await {
                 return tracing::debug!(%error, "listening for hints broke off");
             }
         }

@@ -10,7 +10,7 @@ use waypost_postgres::StoreError;
 /// For one step of a loop: a few statements.
 pub(crate) const STEP: Duration = Duration::from_mins(1);
 /// For a sweep, which may go through a large backlog in many steps. What they did stays done.
-pub(crate) const SWEEP: Duration = Duration::from_mins(10);
+pub(crate) const SWEEP: Duration = Duration::from_mins(2);
 
 /// Waits for `work`, but no longer than `limit`.
 pub(crate) async fn within<T>(

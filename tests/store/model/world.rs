@@ -93,7 +93,6 @@ impl<'a> World<'a> {
             Step::GiveBack { lease } if !self.taken.is_empty() => {
                 return self.give_back(*lease.get(&self.taken)).await;
             }
-            Step::Settle { .. } | Step::Repeat { .. } | Step::GiveBack { .. } => {}
             Step::Wait { seconds } => self.scene.clock.advance(TimeDelta::seconds(*seconds)),
             Step::TakeBack => return self.take_back().await,
             Step::Disable { endpoint } => return self.disable(*endpoint).await,
@@ -104,7 +103,8 @@ impl<'a> World<'a> {
                 let ids: Vec<DeliveryId> = self.deliveries.keys().copied().collect();
                 return self.retry(*delivery.get(&ids)).await;
             }
-            Step::Retry { .. } => {}
+            // There is nothing yet to do it with.
+            Step::Settle { .. } | Step::Repeat { .. } | Step::GiveBack { .. } | Step::Retry { .. } => {}
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! `/endpoints`: callback URLs of the SaaS backend.
 
 mod input;
+mod trial;
 mod view;
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use secrecy::ExposeSecret as _;
+use waypost_core::clock::SharedClock;
 use waypost_core::endpoint::EndpointKind;
 use waypost_core::id::EndpointId;
 use waypost_postgres::endpoint::{Held, Rotation};
@@ -19,6 +21,7 @@ use crate::routes::routes;
 use crate::surroundings::Surroundings;
 
 use input::{Changes, Enable, Wanted};
+use trial::{Trial, TrialView};
 use view::{EndpointView, RotatedView, SecretView};
 
 fn unknown() -> ApiError {
@@ -268,6 +271,35 @@ async fn rotate_endpoint_secret(
     }
 }
 
+/// Send a test delivery
+///
+/// At once, signed and guarded like every delivery, with a body of `"type":"endpoint","operation":"test"`. It is no event: it
+/// is sent once, whatever comes of it, and leaves no history.
+#[utoipa::path(
+    tag = "Endpoints",
+    security(("api_key" = [])),
+    params(("id" = String, Path, description = "The endpoint's id")),
+    responses(
+        (status = 200, description = "What came of it", body = TrialView),
+        (status = 400, description = "The body is invalid", body = ErrorBody),
+        (status = 401, description = "No valid API key", body = ErrorBody),
+        (status = 403, description = "The key lacks `environment:webhooks:write`", body = ErrorBody),
+        (status = 404, description = "No such endpoint", body = ErrorBody),
+    )
+)]
+#[post("/endpoints/{id}/test")]
+async fn test_endpoint(
+    authorized: Authorized<scope::WebhooksWrite>,
+    id: Id<EndpointId>,
+    _nothing: Body<Nothing>,
+    surroundings: web::Data<Surroundings>,
+    clock: web::Data<SharedClock>,
+) -> Result<HttpResponse, ApiError> {
+    let target = authorized.tenant.endpoint_target(id.0).await?.ok_or_else(unknown)?;
+    let trial = Trial::of(&target, clock.now());
+    Ok(HttpResponse::Ok().json(trial.send(&surroundings.webhooks, &target).await))
+}
+
 routes![
     list_endpoints,
     create_endpoint,
@@ -278,4 +310,5 @@ routes![
     disable_endpoint,
     get_endpoint_secret,
     rotate_endpoint_secret,
+    test_endpoint,
 ];
