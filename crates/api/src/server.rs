@@ -37,6 +37,8 @@ pub mod tls;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 2048;
+/// How many connections each thread of the public listener serves at once: each may hold the beginning of a body.
+const MOST_CONNECTIONS: usize = 4096;
 /// Threads of the admin listener: it serves few.
 const ADMIN_WORKERS: usize = 2;
 /// How long a client may take to send its headers.
@@ -200,6 +202,7 @@ fn public(config: &Config, parts: &Parts) -> Result<(Server, SocketAddr), Server
     let server = server
         .workers(config.workers)
         .backlog(BACKLOG)
+        .max_connections(MOST_CONNECTIONS)
         .client_request_timeout(HEADERS_WITHIN)
         .shutdown_timeout(config.shutdown_grace.as_secs())
         .disable_signals();

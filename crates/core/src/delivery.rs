@@ -204,8 +204,8 @@ pub struct Target {
     pub status: EndpointStatus,
 }
 
-/// What is sent.
-#[derive(Debug, Clone)]
+/// What is sent. Its `Debug` keeps the body to itself.
+#[derive(Clone)]
 pub struct Message {
     /// The event: the `webhook-id`.
     pub event: EventId,
@@ -215,6 +215,15 @@ pub struct Message {
     pub item_keys: Arc<str>,
     /// Whether it holds encrypted items, which must be opened first.
     pub rich: bool,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("event", &self.event)
+            .field("rich", &self.rich)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A delivery under a lease, with all that an attempt needs.

@@ -271,8 +271,8 @@ pub struct ItemFacts {
     pub resource: Option<Box<str>>,
 }
 
-/// An event that is about to be stored.
-#[derive(Debug, Clone)]
+/// An event that is about to be stored. Its `Debug` keeps the body to itself.
+#[derive(Clone)]
 pub struct NewEvent {
     /// Its id.
     pub id: EventId,
@@ -302,6 +302,14 @@ pub struct NewEvent {
     pub body: bytes::Bytes,
     /// The `validationTokens` of the POST as JSON, for events with rich items.
     pub proof: Option<bytes::Bytes>,
+}
+
+impl fmt::Debug for NewEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("NewEvent");
+        shown.field("id", &self.id).field("environment", &self.environment).field("kind", &self.kind);
+        shown.field("routing", &self.routing).field("items", &self.items).finish_non_exhaustive()
+    }
 }
 
 /// The body of a `forward` event: Nango's envelope in its key order, around a payload that is canonical already.

@@ -101,7 +101,7 @@ struct Destination<'a> {
 fn route<'a>(item: &Item<'_>, voucher: Voucher<'a>, facts: Facts<'a>) -> Result<Destination<'a>, Reason> {
     match voucher {
         Voucher::Tracked(tracked) => {
-            if item.tenant.is_some_and(|tenant| tenant != tracked.tenant) {
+            if item.names_tenant && item.tenant != Some(tracked.tenant) {
                 return Err(Reason::TenantMismatch);
             }
             let forwarded = !matches!(item.kind, ItemKind::Lifecycle(_));

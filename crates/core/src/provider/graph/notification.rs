@@ -50,6 +50,8 @@ pub struct Item<'a> {
     pub client_state: Option<Cow<'a, str>>,
     /// The tenant, when it is named by a GUID.
     pub tenant: Option<TenantId>,
+    /// Whether a tenant is named at all, as a GUID or otherwise.
+    pub names_tenant: bool,
     /// What it tells of.
     pub kind: ItemKind<'a>,
     /// The resource path.
@@ -121,12 +123,14 @@ impl<'a> Item<'a> {
     fn read(raw: &'a str) -> Result<Self, serde_json::Error> {
         let fields: Fields<'a> = serde_json::from_str(raw)?;
         let lifecycle = text(fields.lifecycle_event)?;
+        let tenant = text(fields.tenant_id)?;
         Ok(Self {
             raw,
             id: text(fields.id)?,
             subscription: text(fields.subscription_id)?.and_then(|id| Uuid::try_parse(&id).ok()),
             client_state: text(fields.client_state)?,
-            tenant: text(fields.tenant_id)?.and_then(|tenant| tenant.parse().ok()),
+            names_tenant: tenant.is_some(),
+            tenant: tenant.and_then(|tenant| tenant.parse().ok()),
             kind: match lifecycle {
                 Some(event) => ItemKind::Lifecycle(event),
                 None => ItemKind::Change(text(fields.change_type)?),

@@ -105,10 +105,12 @@ fn a_tracked_subscription_is_vouched_for_by_its_own_state_alone() {
 
 #[test]
 fn an_item_of_another_tenant_than_its_subscriptions_is_refused() {
-    let judged = world()
-        .judge(&json!({"value": [{"subscriptionId": TRACKED, "clientState": "own", "tenantId": TENANT_B}]}));
-    assert_eq!(judged.rejections[0].reason, Reason::TenantMismatch);
-    assert!(judged.drafts.is_empty());
+    for tenant in [TENANT_B, "contoso.com", ""] {
+        let item = json!({"subscriptionId": TRACKED, "clientState": "own", "tenantId": tenant});
+        let judged = world().judge(&json!({"value": [item]}));
+        assert_eq!(judged.rejections[0].reason, Reason::TenantMismatch, "{tenant}");
+        assert!(judged.drafts.is_empty());
+    }
 }
 
 #[test]
