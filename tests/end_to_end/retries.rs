@@ -87,6 +87,19 @@ async fn a_failed_delivery_is_tried_again_on_the_schedule_until_it_succeeds() {
 }
 
 #[tokio::test]
+async fn a_schedule_may_wait_before_the_first_attempt_as_well() {
+    let scene = scene_with(&["10m", "20m"]).await;
+    scene.tenant.accept(&[item(TENANT)]).await;
+    scene.app.leave_work();
+
+    scene.app.advance(TimeDelta::minutes(9)).await;
+    assert_eq!(scene.receiver.count(), 0);
+
+    let received = scene.after(TimeDelta::minutes(4), 1).await;
+    assert_eq!(received[0].attempt(), 1);
+}
+
+#[tokio::test]
 async fn a_try_is_not_made_before_its_time() {
     let scene = scene().await;
     scene.receiver.script([Reply::status(500)]);

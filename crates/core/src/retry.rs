@@ -49,6 +49,12 @@ impl Schedule {
         self.0.get(usize::from(step)).map(|wait| now + with_jitter(*wait, rng))
     }
 
+    /// The wait before the first attempt, without jitter.
+    #[must_use]
+    pub fn first_wait(&self) -> TimeDelta {
+        self.0.first().copied().unwrap_or_default()
+    }
+
     /// How many attempts there are.
     #[must_use]
     pub fn attempts(&self) -> usize {

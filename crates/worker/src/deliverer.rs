@@ -12,7 +12,7 @@ mod settler;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,17 +131,8 @@ impl Deliverer {
     async fn attempt(&self, delivery: Leased) -> Settlement {
         let inner = &self.0;
         let started_at = inner.parts.clock.now();
-        if delivery.target.status == EndpointStatus::Disabled {
-            return settlement(&delivery, None, Next::Held);
-        }
-        let timeout = TimeDelta::from_std(inner.config.timeout).unwrap_or(TimeDelta::MAX);
-        if delivery.lease.until - started_at < timeout {
-            // It waited so long for its turn that the lease could end before the request: whoever is free takes it.
-            return settlement(
-                &delivery,
-                None,
-                Next::Retry { due_at: started_at, step: delivery.progress.step },
-            );
+        if let Some(next) = self.not_now(&delivery, started_at) {
+            return settlement(&delivery, None, next);
         }
         if delivery.message.rich {
             return self.unopened(&delivery);
@@ -169,6 +160,25 @@ impl Deliverer {
         );
         let attempt = Attempt { id: AttemptId::at(started_at), number, started_at, duration, outcome };
         Settlement { gone: verdict == Verdict::Gone, ..settlement(&delivery, Some(attempt), next) }
+    }
+
+    /// Where a delivery goes that can't be attempted at `now`; `None` when it can.
+    fn not_now(&self, delivery: &Leased, now: DateTime<Utc>) -> Option<Next> {
+        let Config { schedule, timeout, .. } = &self.0.config;
+        let step = delivery.progress.step;
+        if delivery.target.status == EndpointStatus::Disabled {
+            return Some(Next::Held);
+        }
+        if delivery.lease.until - now < TimeDelta::from_std(*timeout).unwrap_or(TimeDelta::MAX) {
+            // It waited so long for its turn that the lease could end before the request: whoever is free takes it.
+            return Some(Next::Retry { due_at: now, step });
+        }
+        let made_at = delivery.id.made_at();
+        if delivery.progress.attempts == 0 && step == 0 && now < made_at + schedule.first_wait() {
+            // Schedules mostly begin at once; this one waits, whichever way its delivery came here.
+            return schedule.due(0, made_at, &mut rand::rng()).map(|due_at| Next::Retry { due_at, step });
+        }
+        None
     }
 
     /// No certificate of Waypost's can open an encrypted item as long as none can be registered: the delivery waits for
