@@ -39,7 +39,7 @@ test: setup ## the suite of correctness: some minutes, beside a private PostgreS
 test-all: test test-slow ## test, and what is slow: long chaos, ignored tests
 
 .PHONY: test-slow
-test-slow: setup
+test-slow: setup ## only what test-all adds
 	@WAYPOST_CHAOS_ROUNDS=$(ROUNDS) $(WITH_POSTGRES) -- $(NEXTEST) --profile ci --no-tests=pass --run-ignored only
 	@WAYPOST_CHAOS_ROUNDS=$(ROUNDS) $(WITH_POSTGRES) -- $(NEXTEST) --profile ci --no-tests=pass -E $(SLOW)
 

@@ -32,6 +32,28 @@ async fn an_endpoint_is_made_shown_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn an_environment_has_at_most_a_thousand_endpoints_of_its_own_making() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let body = json!({"url": "https://127.0.0.1/hook"});
+    let made = tenant.api.post("/endpoints", &body).await.expect(201);
+    let mut db = app.db_connect().await;
+    sqlx::query(
+        "INSERT INTO endpoints (id, environment_id, kind, url, description, header_names, filter, created_at, updated_at)
+         SELECT gen_random_uuid(), environment_id, kind, url, description, header_names, filter, created_at, updated_at
+         FROM endpoints, generate_series(1, 999) WHERE kind = 'custom'",
+    )
+    .execute(&mut db)
+    .await
+    .unwrap();
+
+    tenant.api.post("/endpoints", &body).await.refused(400, "resource_capped");
+
+    tenant.api.delete(&format!("/endpoints/{}", made["id"].as_str().unwrap())).await.expect(200);
+    tenant.api.post("/endpoints", &body).await.expect(201);
+}
+
+#[tokio::test]
 async fn urls_that_no_customer_may_have_are_refused_when_they_are_saved() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;

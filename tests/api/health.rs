@@ -95,7 +95,7 @@ async fn paths_that_are_not_there_are_404_and_other_methods_405() {
     answer.refused(405, "method_not_allowed");
     let mut allowed: Vec<&str> = answer.header("allow").split(", ").collect();
     allowed.sort_unstable();
-    assert_eq!(allowed, ["GET", "POST"]);
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
 }
 
 #[tokio::test]

@@ -15,5 +15,8 @@ mod history;
 mod ingress;
 mod ingress_limits;
 mod integrations;
+mod methods;
 mod openapi;
+mod refusals;
 mod settings;
+mod times;

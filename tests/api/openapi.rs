@@ -22,17 +22,17 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// An operation of the document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Operation {
-    method: String,
-    path: String,
-    open: bool,
+pub(crate) struct Operation {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) open: bool,
 }
 
-async fn document(app: &TestApp) -> Value {
+pub(crate) async fn document(app: &TestApp) -> Value {
     app.instance().admin().get("/openapi.json").await.expect(200)
 }
 
-fn operations(document: &Value) -> Vec<Operation> {
+pub(crate) fn operations(document: &Value) -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in METHODS {
@@ -46,7 +46,7 @@ fn operations(document: &Value) -> Vec<Operation> {
 }
 
 impl Operation {
-    fn is_admin(&self) -> bool {
+    pub(crate) fn is_admin(&self) -> bool {
         self.path.starts_with("/admin") || ["/metrics", "/openapi.json"].contains(&self.path.as_str())
     }
 

@@ -1,11 +1,13 @@
 //! Many at once: everything that was accepted arrives, once.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use waypost_harness::notification::{TENANT, item, item_with};
-use waypost_harness::{Received, Receiver, TestApp, wait};
+use uuid::Uuid;
+use waypost_harness::notification::{TENANT, collection, item, item_with};
+use waypost_harness::{Received, Receiver, TestApp, WEBHOOK_SECRET, wait};
 
 const POSTS: usize = 200;
 
@@ -30,6 +32,37 @@ async fn many_notifications_at_once_are_all_taken_and_each_arrives_once() {
     assert_eq!(marks(&received).len(), POSTS);
     app.until_settled().await;
     receiver.wait_for(POSTS).await;
+}
+
+/// What a provider would never send, and whoever knows the URL and the secret can: as many items as fit, each of a tenant
+/// and a subscription of its own.
+#[tokio::test]
+async fn a_notification_of_twenty_thousand_tenants_does_not_sink_those_beside_it() {
+    let app = TestApp::spawn_with(|settings| settings.ingress.ack_deadline = Duration::from_secs(9)).await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    tenant.primary(&receiver).await;
+    tenant.connection("conn-1", TENANT).await;
+    let small = |number: u32| {
+        json!({
+            "tenantId": Uuid::from_u128(u128::from(number)), "subscriptionId": Uuid::from_u128(u128::from(number)),
+            "clientState": WEBHOOK_SECRET,
+        })
+    };
+    let items: Vec<_> = (0..20_000).map(small).collect();
+    let body = collection(&items).to_string();
+    assert!(body.len() < 4 << 20);
+
+    let hostile = async {
+        app.public().post_bytes(&tenant.ingress(), body.clone()).await.expect(202);
+    };
+    let beside = join_all((0..20).map(async |number| {
+        tenant.accept(&[item_with(TENANT, &json!({"mark": format!("{number}")}))]).await;
+    }));
+    tokio::join!(hostile, beside);
+
+    receiver.wait_for(20).await;
+    app.until_settled().await;
 }
 
 #[tokio::test]

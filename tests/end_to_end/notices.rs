@@ -108,3 +108,27 @@ async fn an_endpoint_that_is_gone_is_told_to_the_others_and_never_to_itself() {
     gone.wait_for(1).await;
     assert_eq!(tenant.only("/events?kind=endpoint.disabled").await["status"], "delivered");
 }
+
+#[tokio::test]
+async fn an_endpoint_that_is_disabled_by_hand_is_told_to_the_others_once_and_never_to_itself() {
+    let app = TestApp::spawn().await;
+    let (disabled, other, elsewhere) =
+        (Receiver::start().await, Receiver::start().await, Receiver::start().await);
+    let tenant = app.tenant("acme").await;
+    let endpoint = tenant.endpoint_with(&disabled, &json!({"filter": {}})).await;
+    tenant.endpoint_with(&other, &json!({"filter": {"event_types": ["endpoint.disabled"]}})).await;
+    tenant.endpoint_with(&elsewhere, &json!({"filter": {"event_types": ["forward"]}})).await;
+
+    for _ in 0..2 {
+        tenant.api.post(&format!("/endpoints/{endpoint}/disable"), &json!({})).await.expect(200);
+    }
+
+    let wanted = format!(
+        r#"{{"endpoint":{{"id":"{endpoint}","url":"{}"}},"from":"waypost","operation":"disabled","reason":"manual","type":"endpoint"}}"#,
+        disabled.url()
+    );
+    assert_eq!(other.wait_for(1).await[0].text(), wanted);
+    app.until_settled().await;
+    assert_eq!(tenant.only("/events?kind=endpoint.disabled").await["status"], "delivered");
+    assert_eq!((disabled.count(), elsewhere.count()), (0, 0));
+}

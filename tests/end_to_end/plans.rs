@@ -10,7 +10,7 @@ use waypost_harness::TestApp;
 use waypost_postgres::store::PLANNED_ONCE;
 
 /// How the statements name themselves.
-const HOT: [&str; 12] = [
+const HOT: [&str; 11] = [
     "append",
     "claim",
     "disable_gone",
@@ -19,7 +19,6 @@ const HOT: [&str; 12] = [
     "find_messages",
     "find_routes",
     "find_targets",
-    "give_back",
     "next_due",
     "settle",
     "take_back_expired",

@@ -89,6 +89,28 @@ async fn a_batch_with_one_row_that_does_not_fit_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_batch_of_several_statements_is_stored_whole_or_not_at_all() {
+    let scene = Scene::start().await;
+    let tenant = scene.tenant("acme").await;
+    let endpoint = tenant.endpoint().await;
+    let large = || NewEvent { body: vec![b'x'; 5 << 20].into(), ..tenant.event() };
+    let events: Vec<NewEvent> = (0..8).map(|_| large()).collect();
+    let due = |event: &NewEvent| tenant.delivery(event.id, endpoint, Start::Due(scene.now()));
+    let deliveries: Vec<_> = events.iter().map(due).collect();
+    scene.append(events, deliveries).await;
+    let stored = scene.db_count(STORED).await;
+    assert_eq!(stored, 16);
+
+    // Only the last statement fails.
+    let mut events: Vec<NewEvent> = (0..8).map(|_| large()).collect();
+    let deliveries: Vec<_> = events.iter().map(due).collect();
+    events.push(tenant.event_at(scene.now() + TimeDelta::days(400)));
+    let batch = Batch { events, deliveries };
+    scene.store.append_across_environments(&batch).await.unwrap_err();
+    assert_eq!(scene.db_count(STORED).await, stored);
+}
+
+#[tokio::test]
 async fn only_events_without_a_connection_are_written_down_as_waiting() {
     let scene = Scene::start().await;
     let tenant = scene.tenant("acme").await;

@@ -239,7 +239,7 @@ async fn what_has_nowhere_to_go_any_more_is_to_be_held_or_discarded() {
     let (cleared, of_closed) = (tenant.primary().await, closed.endpoint().await);
     let sound = tenant.endpoint().await;
     let gone = tenant.connection("gone", some_tenant()).await;
-    tenant.store.disable_endpoint(disabled).await.unwrap();
+    tenant.store.disable_endpoint(disabled, MAX_AGE).await.unwrap();
     tenant.store.delete_endpoint(deleted).await.unwrap();
     tenant.clear_primary().await;
     tenant.delete_connection("gone").await;

@@ -1,9 +1,12 @@
 //! Deletions: nothing of what is deleted stays open, not even what is being sent.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
+use sqlx::AssertSqlSafe;
 use waypost_core::delivery::{DeliveryStatus, Ending, Lease, Next, Start};
 use waypost_core::event::{EventKind, NewEvent};
-use waypost_core::id::{ConnectionKey, DeliveryId, EndpointId};
+use waypost_core::id::{ConnectionKey, DeliveryId, EndpointId, EnvironmentId};
 use waypost_core::page::Page;
 use waypost_postgres::event::EventFilter;
 
@@ -175,4 +178,58 @@ async fn a_connection_whose_credentials_can_not_be_opened_can_be_deleted() {
     tenant.delete_integration().await;
 
     assert_eq!(scene.db_count("SELECT count(*) FROM connections WHERE deleted_at IS NULL").await, 0);
+}
+
+/// Sealed and hashed columns that outlive their environment: history, which leaves with its day, and hashes, which open
+/// nothing and match nothing once the environment is unknown.
+const KEPT: [&str; 5] =
+    ["api_keys.hash", "attempts.response", "events.body", "events.proof", "subscriptions.state_hash"];
+
+/// In how many rows of an environment each column of bytes holds something.
+async fn bytes_left(scene: &Scene, environment: EnvironmentId) -> BTreeMap<String, i64> {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT c.relname::text, a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE a.atttypid = 'bytea'::regtype AND a.attnum > 0 AND NOT a.attisdropped AND NOT c.relispartition
+           AND c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('own_keys', '_sqlx_migrations')",
+    )
+    .fetch_all(&scene.pool)
+    .await
+    .unwrap();
+    let mut left = BTreeMap::new();
+    for (table, column) in columns {
+        let key = if table == "environments" { "id" } else { "environment_id" };
+        let query = format!("SELECT count(*) FROM {table} WHERE {key} = $1 AND octet_length({column}) > 0");
+        let count = sqlx::query_scalar(AssertSqlSafe(query)).bind(environment.uuid());
+        left.insert(format!("{table}.{column}"), count.fetch_one(&scene.pool).await.unwrap());
+    }
+    left
+}
+
+#[tokio::test]
+async fn deleting_an_environment_destroys_its_secrets_and_no_others() {
+    let scene = Scene::start().await;
+    let (tenant, other) = (scene.tenant("acme").await, scene.tenant("umbrella").await);
+    for one in [&tenant, &other] {
+        one.secrets().await;
+    }
+    let (before, of_other) =
+        (bytes_left(&scene, tenant.environment()).await, bytes_left(&scene, other.environment()).await);
+
+    scene.store.delete_environment(tenant.environment(), &actor()).await.unwrap();
+
+    let mut after = bytes_left(&scene, tenant.environment()).await;
+    after.retain(|column, count| *count > 0 && !KEPT.contains(&column.as_str()));
+    assert_eq!(after, BTreeMap::new());
+    for column in [
+        "connections.credentials",
+        "endpoint_secrets.sealed",
+        "endpoints.headers",
+        "environments.signing_key",
+        "integration_secrets.sealed",
+        "integrations.credentials",
+    ] {
+        assert!(before[column] > 0, "{column} held nothing to destroy");
+    }
+    assert_eq!(bytes_left(&scene, other.environment()).await, of_other);
+    assert_eq!(scene.db_count("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL").await, 1);
 }

@@ -62,7 +62,7 @@ async fn the_time_that_a_delivery_was_held_does_not_count() {
     let endpoint = tenant.endpoint().await;
     let began = scene.now();
     let first = scene.one_due(&tenant, endpoint).await;
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
     scene.clock.advance(TimeDelta::days(3));
     let second = scene.starting(&tenant, endpoint, 1, Start::Held).await[0];
     scene.clock.advance(TimeDelta::days(6));
@@ -130,7 +130,7 @@ async fn enabling_may_end_what_was_held_instead() {
     let open =
         [scene.due(&tenant, endpoint, 2).await, scene.starting(&tenant, endpoint, 2, Start::Held).await]
             .concat();
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
 
     tenant.store.enable_endpoint(endpoint, Held::Discard).await.unwrap();
 
@@ -216,7 +216,7 @@ async fn what_was_being_sent_while_its_endpoint_was_disabled_is_held_when_it_com
     let endpoint = tenant.endpoint().await;
     let id = scene.one_due(&tenant, endpoint).await;
     let leased = scene.claim_all().await.ready.remove(0);
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
     assert_eq!(tenant.status(id).await, DeliveryStatus::Sending);
     let again = scene.now() + TimeDelta::seconds(5);
     let failed = tried(&leased, scene.now(), 500, Next::Retry { due_at: again, step: 1 });
@@ -236,7 +236,7 @@ async fn being_held_again_and_again_gives_back_exactly_the_time_held() {
     let id = scene.one_due(&tenant, endpoint).await;
     let give_up_at = scene.db_open(id).await.unwrap().give_up_at;
     for minutes in 1..=4 {
-        tenant.store.disable_endpoint(endpoint).await.unwrap();
+        tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
         scene.clock.advance(TimeDelta::minutes(minutes));
         tenant.store.enable_endpoint(endpoint, Held::Deliver).await.unwrap();
         scene.clock.advance(TimeDelta::hours(1));

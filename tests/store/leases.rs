@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use uuid::Uuid;
 use waypost_core::delivery::{DeliveryStatus, Lease, Start};
-use waypost_core::id::DeliveryId;
+use waypost_postgres::lease::TakenBack;
 
 use crate::scene::{MAX_AGE, OpenRow, Scene, TERM, ids};
 
@@ -20,12 +19,12 @@ async fn a_lease_that_has_run_out_is_taken_back_and_no_other() {
 
     // To the microsecond: at its end it still holds.
     scene.clock.advance(TERM);
-    assert_eq!(scene.store.take_back_expired_across_environments(scene.now()).await.unwrap(), 0);
+    assert_eq!(scene.store.take_back_expired_across_environments(scene.now()).await.unwrap().count, 0);
     assert_eq!(tenant.status(id).await, DeliveryStatus::Sending);
     scene.clock.advance(TimeDelta::microseconds(1));
     let other = scene.one_due(&tenant, endpoint).await;
     scene.claim_all().await;
-    assert_eq!(scene.store.take_back_expired_across_environments(scene.now()).await.unwrap(), 1);
+    assert_eq!(scene.store.take_back_expired_across_environments(scene.now()).await.unwrap().count, 1);
 
     let free = OpenRow {
         due_at,
@@ -56,7 +55,7 @@ async fn two_processes_take_every_expired_lease_back_once() {
             scene.store.take_back_expired_across_environments(now),
             other.take_back_expired_across_environments(now),
         );
-        let round = first.unwrap() + second.unwrap();
+        let round = first.unwrap().count + second.unwrap().count;
         if round == 0 {
             break;
         }
@@ -68,32 +67,29 @@ async fn two_processes_take_every_expired_lease_back_once() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_given_back_can_be_claimed_at_once_and_cost_nothing() {
+async fn taking_back_tells_when_the_next_lease_runs_out() {
     let scene = Scene::start().await;
     let tenant = scene.tenant("acme").await;
     let endpoint = tenant.endpoint().await;
-    let due = scene.due(&tenant, endpoint, 3).await;
-    let before = scene.db_open(due[0]).await;
-    let claimed = scene.claim_all().await;
-    let mut leases: Vec<(DeliveryId, Uuid)> =
-        claimed.ready.iter().map(|leased| (leased.id, leased.lease.token)).collect();
-    leases[2].1 = Uuid::new_v4();
+    let look = async || scene.store.take_back_expired_across_environments(scene.now()).await.unwrap();
+    assert_eq!(look().await, TakenBack { count: 0, next: None });
 
-    assert_eq!(scene.store.give_back_across_environments(&leases).await.unwrap(), 2);
-
-    let kept = leases[2].0;
-    assert_eq!(tenant.status(kept).await, DeliveryStatus::Sending, "another's lease can't be given back");
-    assert_eq!(scene.db_open(due[0]).await.unwrap().attempts, 0);
-    if kept != due[0] {
-        assert_eq!(scene.db_open(due[0]).await, before);
+    let began = scene.now();
+    for seconds in [50, 20, 90] {
+        let lease = Lease::starting(began, TimeDelta::seconds(seconds));
+        scene.starting(&tenant, endpoint, 1, Start::Leased(lease)).await;
     }
-    let again = ids(&scene.claim_all().await);
-    assert_eq!(again, due.into_iter().filter(|id| *id != kept).collect());
-    assert_eq!(
-        scene.store.give_back_across_environments(&leases).await.unwrap(),
-        0,
-        "it is no longer theirs"
-    );
+    let at = |seconds| Some(began + TimeDelta::seconds(seconds));
+    assert_eq!(look().await, TakenBack { count: 0, next: at(20) });
+    scene.clock.advance(TimeDelta::seconds(60));
+    assert_eq!(look().await, TakenBack { count: 2, next: at(90) });
+
+    // More than one look takes: the rest is there at once.
+    let short = Lease::starting(scene.now(), TimeDelta::seconds(1));
+    scene.starting(&tenant, endpoint, 1001, Start::Leased(short)).await;
+    scene.clock.advance(TimeDelta::seconds(2));
+    assert_eq!(look().await, TakenBack { count: 1000, next: Some(scene.now()) });
+    assert_eq!(look().await, TakenBack { count: 1, next: at(90) });
 }
 
 #[tokio::test]

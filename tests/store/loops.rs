@@ -68,7 +68,7 @@ async fn what_can_not_be_sent_is_held_discarded_or_put_off_without_an_attempt() 
     let tenant = scene.tenant("acme").await;
     let (disabled, deleted, broken) =
         (tenant.endpoint().await, tenant.endpoint().await, tenant.endpoint().await);
-    tenant.store.disable_endpoint(disabled).await.unwrap();
+    tenant.store.disable_endpoint(disabled, MAX_AGE).await.unwrap();
     tenant.store.delete_endpoint(deleted).await.unwrap();
     sqlx::query("UPDATE endpoint_secrets SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1) WHERE endpoint_id = $1")
         .bind(broken.uuid())
@@ -126,7 +126,7 @@ async fn work_is_found_behind_hundreds_of_endpoints_that_wait_for_their_retries(
     let waiting = endpoints.map(|endpoint| tenant.delivery(event.id, endpoint, later)).collect();
     scene.append(vec![event], waiting).await;
     let behind = tenant.endpoint().await;
-    tenant.store.disable_endpoint(behind).await.unwrap();
+    tenant.store.disable_endpoint(behind, MAX_AGE).await.unwrap();
     let due = scene.one_due(&tenant, behind).await;
 
     let delivering = Delivering::start(&scene);
@@ -144,7 +144,7 @@ async fn leases_of_a_process_that_died_are_taken_over() {
     let ids = scene.due(&tenant, endpoint, 5).await;
     // Claimed by one that is never heard of again, while the endpoint was still enabled.
     assert_eq!(scene.claim_all().await.ready.len(), 5);
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
     scene.clock.advance(TimeDelta::minutes(1));
 
     let delivering = Delivering::start(&scene);

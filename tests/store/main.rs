@@ -6,6 +6,7 @@
 
 mod append;
 mod claim;
+mod conflicts;
 #[path = "../harness/database.rs"]
 mod database;
 mod deletion;

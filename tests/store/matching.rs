@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 use waypost_core::connection::ConnectionId;
-use waypost_core::delivery::DeliveryStatus;
+use waypost_core::delivery::{DeliveryStatus, Next};
 use waypost_core::endpoint::EndpointKind;
 use waypost_core::event::{EventStatus, NewEvent, forward_body};
 use waypost_core::filter::FilterSpec;
@@ -17,7 +17,7 @@ use waypost_postgres::event::{EventDetail, EventFilter};
 use waypost_worker::bell::Bell;
 use waypost_worker::matcher::Matcher;
 
-use crate::scene::{KEY, MAX_AGE, Scene, Tenant, forward_only, some_tenant};
+use crate::scene::{KEY, MAX_AGE, Scene, Tenant, forward_only, settlement, some_tenant};
 
 fn matcher(scene: &Scene) -> Matcher {
     Matcher::new(scene.store.clone(), scene.clock.shared(), Bell::default(), MAX_AGE)
@@ -106,8 +106,9 @@ async fn each_connection_of_a_tenant_gets_an_event_of_its_own() {
         if let Some(sent) = sent {
             assert_eq!(sent.message.body, expected);
         }
-        let tokens: Vec<_> = claimed.ready.iter().map(|leased| (leased.id, leased.lease.token)).collect();
-        scene.store.give_back_across_environments(&tokens).await.unwrap();
+        let again = Next::Retry { due_at: scene.now(), step: 0 };
+        let back: Vec<_> = claimed.ready.iter().map(|leased| settlement(leased, None, again)).collect();
+        scene.settle(&back).await;
         assert!(sent.is_some(), "{connection}");
     }
 }
@@ -163,7 +164,7 @@ async fn a_matched_event_waits_for_an_endpoint_that_is_disabled() {
     let tenant = scene.tenant("acme").await;
     let customer = some_tenant();
     let endpoint = tenant.endpoint().await;
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
     let waiting = tenant.unmatched(Some(customer));
     let id = waiting.id;
     scene.append(vec![waiting], Vec::new()).await;

@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use waypost_core::delivery::{DeliveryStatus, Ending, Lease, Next, Start};
 use waypost_core::event::{EventKind, EventStatus};
 use waypost_core::filter::FilterSpec;
+use waypost_core::id::{DeliveryId, EventId};
 use waypost_core::page::Page;
 use waypost_core::rejection::Reason;
 use waypost_postgres::Store;
 use waypost_postgres::event::{EventDetail, EventFilter};
 use waypost_postgres::rejection::RejectionCount;
+use waypost_postgres::retention::EndedByAge;
 use waypost_worker::bell::Bell;
 use waypost_worker::retention::{Config, Retention};
 
@@ -242,4 +244,32 @@ async fn what_was_ended_by_its_age_can_not_be_settled_any_more() {
 
     let found = tenant.find(id).await;
     assert_eq!((found.status, found.ending), (DeliveryStatus::Dead, Some(Ending::Retention)));
+}
+
+#[tokio::test]
+async fn an_open_delivery_whose_own_day_has_left_keeps_no_other_from_ending() {
+    let scene = Scene::start().await;
+    let tenant = scene.tenant("acme").await;
+    let endpoint = tenant.endpoint().await;
+    let sweeper = retention(&scene.store, &scene);
+    // One that nobody ended in time: its day has no place any more for how it ended.
+    let event = tenant.event();
+    let mut homeless = tenant.delivery(event.id, endpoint, Start::Held);
+    let old = scene.now() - TimeDelta::days(30);
+    (homeless.id, homeless.event) = (DeliveryId::at(old), EventId::at(old));
+    let id = homeless.id;
+    scene.append(vec![event], vec![homeless]).await;
+    let ending = scene.starting(&tenant, endpoint, 3, Start::Held).await;
+    scene.clock.advance(TimeDelta::days(3));
+
+    let cutoff = scene.now().date_naive();
+    let ended = scene.store.end_old_deliveries_across_environments(cutoff).await.unwrap();
+    sweeper.sweep().await.unwrap();
+
+    assert_eq!(ended, EndedByAge { dead: 3, lost: 1 });
+    for id in ending {
+        assert_eq!(tenant.find(id).await.ending, Some(Ending::Retention));
+    }
+    assert_eq!(tenant.store.find_delivery(id).await.unwrap(), None);
+    assert_eq!(scene.db_open_count().await, 0);
 }

@@ -1,15 +1,15 @@
 //! Another try by hand: what may be retried, and what becomes of it.
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 use waypost_core::delivery::{DeliveryStatus, Ending, Leased, Next, Start};
 use waypost_core::id::{DeliveryId, EndpointId};
 use waypost_postgres::delivery::Retry;
 use waypost_postgres::endpoint::Held;
 
-use crate::scene::{MAX_AGE, Scene, Tenant, tried};
+use crate::scene::{MAX_AGE, RETRY, Scene, Tenant, tried};
 
 async fn retry(tenant: &Tenant, id: DeliveryId) -> Option<Retry> {
-    tenant.store.retry_delivery(id, MAX_AGE).await.unwrap()
+    tenant.store.retry_delivery(id, RETRY).await.unwrap()
 }
 
 async fn claim_one(scene: &Scene) -> Leased {
@@ -126,7 +126,7 @@ async fn a_dead_delivery_of_a_disabled_endpoint_waits_for_it() {
     let tenant = scene.tenant("acme").await;
     let endpoint = tenant.endpoint().await;
     let id = dead(&scene, &tenant, endpoint).await;
-    tenant.store.disable_endpoint(endpoint).await.unwrap();
+    tenant.store.disable_endpoint(endpoint, MAX_AGE).await.unwrap();
 
     let Some(Retry::Begun(begun)) = retry(&tenant, id).await else { panic!("it may be retried") };
     assert_eq!(begun.status, DeliveryStatus::Held);
@@ -156,6 +156,23 @@ async fn without_its_endpoint_or_its_event_a_dead_delivery_stays_dead() {
         assert_eq!(tenant.status(id).await, DeliveryStatus::Dead);
     }
     assert_eq!(scene.db_open_count().await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_delivery_whose_day_is_due_to_leave_stays_dead() {
+    let scene = Scene::start().await;
+    let tenant = scene.tenant("acme").await;
+    let id = dead(&scene, &tenant, tenant.endpoint().await).await;
+    let midnight = (scene.now() + TimeDelta::days(15)).date_naive().and_time(NaiveTime::MIN).and_utc();
+
+    scene.clock.advance(midnight - scene.now());
+    assert_eq!(retry(&tenant, id).await, Some(Retry::Leaving));
+    assert_eq!(tenant.status(id).await, DeliveryStatus::Dead);
+    assert_eq!(scene.db_open_count().await, 0);
+
+    // To the microsecond.
+    scene.clock.advance(TimeDelta::microseconds(-1));
+    assert!(matches!(retry(&tenant, id).await, Some(Retry::Begun(_))));
 }
 
 #[tokio::test]

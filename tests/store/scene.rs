@@ -19,6 +19,7 @@ use waypost_core::event::NewEvent;
 use waypost_core::id::{DeliveryId, EndpointId};
 use waypost_crypto::seal::KeyRing;
 use waypost_postgres::append::Batch;
+use waypost_postgres::delivery::RetryBounds;
 use waypost_postgres::lease::{ClaimLimits, Claimed, Settled};
 use waypost_postgres::{Actor, ActorKind, Config, Store};
 
@@ -32,6 +33,8 @@ pub(crate) use work::{OpenRow, answered, attempt, ids, settlement, tried};
 const ENCRYPTION_KEYS: &str = "t1:bm90LWEtc2VjcmV0LW5vdC1hLXNlY3JldC1ub3QtYS0=";
 /// How long a delivery may be tried.
 pub(crate) const MAX_AGE: TimeDelta = TimeDelta::days(7);
+/// Within which bounds a delivery may be retried by hand.
+pub(crate) const RETRY: RetryBounds = RetryBounds { max_age: MAX_AGE, keep: TimeDelta::days(14) };
 /// How long a claim lasts.
 pub(crate) const TERM: TimeDelta = TimeDelta::seconds(30);
 /// All that is due.

@@ -7,6 +7,7 @@ use waypost_core::endpoint::EndpointStatus;
 use waypost_core::event::EventKind;
 use waypost_core::id::{DeliveryId, EventId, uuid_floor};
 use waypost_core::page::Page;
+use waypost_postgres::endpoint::Held;
 use waypost_postgres::event::EventFilter;
 use waypost_postgres::lease::ClaimLimits;
 
@@ -209,6 +210,30 @@ async fn an_endpoint_that_says_410_is_disabled_once() {
     let told = EventFilter { kinds: Some(vec![EventKind::EndpointDisabled]), ..EventFilter::default() };
     assert_eq!(tenant.store.list_events(&told, &Page::default()).await.unwrap().rows.len(), 1);
     assert_eq!(scene.db_count("SELECT count(*) FROM audit_log WHERE action = 'endpoint.disable'").await, 1);
+}
+
+#[tokio::test]
+async fn a_410_that_is_written_a_second_time_leaves_an_endpoint_enabled_that_was_enabled_since() {
+    let scene = Scene::start().await;
+    let tenant = scene.tenant("acme").await;
+    let endpoint = tenant.endpoint().await;
+    scene.one_due(&tenant, endpoint).await;
+    let leased = scene.claim_all().await.ready.remove(0);
+    let gone = [tried(&leased, scene.now(), 410, Next::Held)];
+    settle(&scene, &gone).await;
+    assert_eq!(tenant.endpoint_status(endpoint).await.0, EndpointStatus::Disabled);
+    tenant.store.enable_endpoint(endpoint, Held::Deliver).await.unwrap();
+
+    // As after a commit whose answer was lost.
+    assert_eq!(settle(&scene, &gone).await, (0, 1));
+
+    assert_eq!(tenant.endpoint_status(endpoint).await, (EndpointStatus::Enabled, None));
+    let told = EventFilter { kinds: Some(vec![EventKind::EndpointDisabled]), ..EventFilter::default() };
+    assert_eq!(tenant.store.list_events(&told, &Page::default()).await.unwrap().rows.len(), 1);
+    // When it says so again, it means it.
+    let again = scene.claim_all().await.ready.remove(0);
+    settle(&scene, &[tried(&again, scene.now(), 410, Next::Held)]).await;
+    assert_eq!(tenant.endpoint_status(endpoint).await.0, EndpointStatus::Disabled);
 }
 
 #[tokio::test]

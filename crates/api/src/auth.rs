@@ -19,6 +19,7 @@ use waypost_postgres::{Actor, TenantStore};
 
 use crate::auth::admin::{Person, Role};
 use crate::error::{ApiError, Unauthorized};
+use crate::routes::refuse_unread_query;
 
 /// Who asks for something of one environment.
 #[derive(Debug, Clone)]
@@ -123,6 +124,7 @@ impl<S: Needed> FromRequest for Authorized<S> {
         let caller = request.extensions().get::<Caller>().cloned();
         ready(caller.ok_or(Unauthorized::MissingHeader.into()).and_then(|caller| {
             caller.require(S::SCOPE)?;
+            refuse_unread_query(request)?;
             Ok(Self { tenant: caller.tenant.clone(), caller, needed: PhantomData })
         }))
     }
@@ -165,16 +167,23 @@ impl FromRequest for Operator {
 
 fn person(request: &HttpRequest) -> Result<(Person, Actor), ApiError> {
     let person = request.extensions().get::<Person>().cloned().ok_or(Unauthorized::MissingHeader)?;
+    refuse_unread_query(request)?;
     let actor = person.actor(crate::trace::request_id(request));
     Ok((person, actor))
 }
 
-/// The token of an `Authorization` header: what follows the last `Bearer `, or all of it.
+/// The token of an `Authorization` header: what follows the last `Bearer `, in any letter case, or all of it.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Unauthorized> {
+    const SCHEME: &str = "bearer";
     let header = headers.get(AUTHORIZATION).ok_or(Unauthorized::MissingHeader)?;
     let text = header.to_str().map_err(|_| Unauthorized::MalformedHeader)?.trim();
-    let token = text.rsplit("Bearer ").next().unwrap_or_default().trim();
-    if token.is_empty() || token == "Bearer" { Err(Unauthorized::MalformedHeader) } else { Ok(token) }
+    let start = text.to_ascii_lowercase().rfind("bearer ").map_or(0, |at| at + SCHEME.len());
+    let token = text.get(start..).unwrap_or_default().trim();
+    if token.is_empty() || token.eq_ignore_ascii_case(SCHEME) {
+        Err(Unauthorized::MalformedHeader)
+    } else {
+        Ok(token)
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +205,7 @@ mod tests {
             (b"abc", Ok("abc")),
             (b"Bearer Bearer abc", Ok("abc")),
             (b"Bearer   abc ", Ok("abc")),
+            (b"bearer aBc", Ok("aBc")),
             (b"Basic abc", Ok("Basic abc")),
             (b"", Err(Unauthorized::MalformedHeader)),
             (b"Bearer", Err(Unauthorized::MalformedHeader)),

@@ -3,6 +3,8 @@
 //! What isn't known is refused, with its path: a field that is silently ignored is a setting that silently doesn't
 //! hold. Must not know any resource.
 
+pub(crate) mod words;
+
 use std::fmt::{self, Display};
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
@@ -11,16 +13,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
 
+use self::words::issue;
 use crate::error::{ApiError, Issue};
 
 /// The largest body of an API request, in bytes.
@@ -81,11 +84,14 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = Reading<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_json = content_type_is_json(request);
+        let (is_json, is_compressed) = (content_type_is_json(request), is_compressed(request));
         let payload = payload.take();
         Box::pin(async move {
             if !is_json {
                 return Err(ApiError::UnsupportedMediaType);
+            }
+            if is_compressed {
+                return Err(ApiError::CompressedBody);
             }
             let bytes = read(payload, LARGEST_BODY).await?;
             parse_body(&bytes).map(Self)
@@ -161,28 +167,38 @@ fn content_type_is_json(request: &HttpRequest) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
+fn is_compressed(request: &HttpRequest) -> bool {
+    let encoding = request.headers().get(CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
     refuse_nul(bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let AsObject(parsed) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = segments(error.path());
-        match error.inner().classify() {
-            Category::Data => {
-                let message = error.inner().to_string();
-                // The position in the text helps nobody who has the path.
-                let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-                ApiError::invalid_body(vec![issue(message, path)])
-            }
-            Category::Io | Category::Syntax | Category::Eof => not_json(),
+        let error = error.into_inner();
+        if error.classify() == Category::Data {
+            let message = error.to_string();
+            // The position in the text helps nobody who has the path.
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
+            return ApiError::invalid_body(vec![issue(message, path)]);
         }
+        // Of a word that is no text, the reader says the same as of a mistake in the JSON.
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        if is_json && error.to_string().starts_with("expected value") {
+            let message = "must be of another type".to_owned();
+            return ApiError::invalid_body(vec![Issue { code: "invalid_type", message, path }]);
+        }
+        not_json(&error)
     })?;
-    json.end().map_err(|_| not_json())?;
+    json.end().map_err(|error| not_json(&error))?;
     Ok(parsed)
 }
 
-fn not_json() -> ApiError {
-    ApiError::bad_request("invalid_json", "The body is not valid JSON")
+fn not_json(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request("invalid_json", format!("The body is not valid JSON: {error}"))
 }
 
 /// The store can't keep U+0000 in a text, so it is refused here, for every field at once.
@@ -191,7 +207,7 @@ fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
     if !json.windows(ESCAPED.len()).any(|window| window == ESCAPED) {
         return Ok(());
     }
-    let value: Value = serde_json::from_slice(json).map_err(|_| not_json())?;
+    let value: Value = serde_json::from_slice(json).map_err(|error| not_json(&error))?;
     if holds_nul(&value) {
         return Err(ApiError::bad_request("invalid_body", "A text must not hold the character U+0000"));
     }
@@ -236,6 +252,24 @@ where
     Ok(object.map(|AsObject(fields)| fields))
 }
 
+/// Reads a field of a change, which may be absent but not null: null would say nothing about what shall become of it.
+pub(crate) fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// As [`given`], for a field that is an object.
+pub(crate) fn given_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    given(deserializer).map(|object| object.map(|AsObject(fields)| fields))
+}
+
 /// Reads a query parameter that must be one of the words that `T` knows.
 pub(crate) fn known_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
@@ -256,45 +290,6 @@ fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
             serde_path_to_error::Segment::Unknown => None,
         })
         .collect()
-}
-
-/// Serde tells what kind of mistake it was only in its text.
-fn issue(message: &str, mut path: Vec<String>) -> Issue {
-    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-        path.push(field.to_owned());
-        return Issue { code: "invalid_type", message: "Required".to_owned(), path };
-    }
-    if let Some(field) = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
-        path.push(field.to_owned());
-        return Issue { code: "invalid_value", message: "it may be given once".to_owned(), path };
-    }
-    let code = if message.starts_with("unknown field") {
-        "unrecognized_keys"
-    } else if message.starts_with("invalid type") {
-        "invalid_type"
-    } else {
-        "invalid_value"
-    };
-    Issue { code, message: in_our_words(message).to_owned(), path }
-}
-
-/// What libraries say of a time or a GUID tells how they read it, not what to write.
-fn in_our_words(message: &str) -> &str {
-    const OF_TIMES: [&str; 6] = [
-        "input contains invalid characters",
-        "input is not enough for unique date and time",
-        "input is out of range",
-        "no possible date and time matching input",
-        "premature end of input",
-        "trailing input",
-    ];
-    if OF_TIMES.contains(&message) {
-        "a time is wanted, as 2026-11-22T06:00:00Z"
-    } else if message.starts_with("UUID parsing failed") {
-        "a GUID is wanted, as 84bd8158-6d4d-4958-8b9f-9d6445542f95"
-    } else {
-        message.strip_suffix(", there are no fields").unwrap_or(message)
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use waypost_core::clock::SharedClock;
 use waypost_core::hand_off::HandOff;
@@ -77,7 +78,8 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Starts the flushers on `tracker`. Deliveries that are ready to go are handed to `hand_off`.
+    /// Starts the flushers on `tracker`. Deliveries that are ready to go are handed to `hand_off`. The tasks are given back
+    /// beside it, for whoever must know when one panics.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -85,7 +87,7 @@ impl Ingress {
         hand_off: &Arc<dyn HandOff>,
         clock: &SharedClock,
         tracker: &TaskTracker,
-    ) -> Self {
+    ) -> (Self, Vec<JoinHandle<()>>) {
         describe_metrics();
         let queue =
             Arc::new(Queue::new(Bounds { requests: config.queue_requests, bytes: config.queue_bytes }));
@@ -99,20 +101,20 @@ impl Ingress {
             rejections: Arc::clone(&rejections),
         });
         let flushers = TaskTracker::new();
-        for _ in 0..config.flushers.max(1) {
-            tracker.spawn(flushers.track_future(Arc::clone(&flusher).run()));
-        }
+        let flushing = || tracker.spawn(flushers.track_future(Arc::clone(&flusher).run()));
+        let mut tasks: Vec<_> = (0..config.flushers.max(1)).map(|_| flushing()).collect();
         flushers.close();
         let store = store.clone();
-        tracker.spawn(async move { rejections.run(&store, &flushers).await });
-        Self {
+        tasks.push(tracker.spawn(async move { rejections.run(&store, &flushers).await }));
+        let ingress = Self {
             max_body_bytes: config.max_body_bytes,
             ack_deadline: config.ack_deadline,
             rate_limit: RateLimit::new(config.rate_limit_per_minute),
             reading: Budget::new(config.queue_bytes),
             queue,
             clock: Arc::clone(clock),
-        }
+        };
+        (ingress, tasks)
     }
 
     /// Takes nothing more. What has been taken is still stored and answered; then the tasks on the tracker end.

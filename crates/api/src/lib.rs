@@ -29,7 +29,9 @@ pub mod routes;
 pub mod server;
 pub mod surroundings;
 
+mod head;
 mod nango;
+mod time;
 mod trace;
 
 pub use error::ApiError;

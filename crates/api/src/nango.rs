@@ -1,19 +1,8 @@
 //! Spellings of Nango's wire format that several resources share.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize as _, Deserializer};
 
 use crate::error::ApiError;
-
-/// A time as most of Nango's answers write it: `2026-08-21T18:00:00.000Z`.
-pub(crate) fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// A time as Nango's connections are read: `2026-08-21T18:00:00.000+00:00`.
-pub(crate) fn time_with_offset(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, false)
-}
 
 /// Reads a text that `null` clears as well as `""`.
 pub(crate) fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

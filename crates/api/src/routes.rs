@@ -15,19 +15,40 @@ pub mod events;
 pub mod integrations;
 pub mod queue;
 pub mod rejections;
+mod table;
 pub mod webhook_settings;
 
-use std::collections::BTreeSet;
-
-use actix_web::dev::ResourceDef;
-use actix_web::http::Method;
 use actix_web::{HttpRequest, web};
-use utoipa::openapi::{OpenApi, PathItem};
+use utoipa::openapi::OpenApi;
 
 use crate::error::ApiError;
 
+pub(crate) use table::{Renamed, Table, refuse_unread_query};
+
 /// Declares the routes of a module: handlers with an actix method attribute below a `#[utoipa::path]`.
+///
+/// Those after `renamed` have no attribute of actix, but method and path in their `#[utoipa::path]`: they are served and
+/// documented at the old name of their path too.
 macro_rules! routes {
+    (renamed $renamed:ident: $($both:ident),+; $($handler:ident),+ $(,)?) => {
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($both,)+ $($handler),+))]
+        struct Documented;
+
+        /// Serves these routes.
+        pub(crate) fn configure(config: &mut actix_web::web::ServiceConfig) {
+            let document = <Documented as utoipa::OpenApi>::openapi();
+            $($renamed.serve(config, &document, stringify!($both), &$both);)+
+            $(config.service($handler);)+
+        }
+
+        /// Documents these routes.
+        pub(crate) fn document() -> utoipa::openapi::OpenApi {
+            let mut document = <Documented as utoipa::OpenApi>::openapi();
+            $renamed.document(&mut document, &[$(stringify!($both)),+]);
+            document
+        }
+    };
     ($($handler:ident),+ $(,)?) => {
         #[derive(utoipa::OpenApi)]
         #[openapi(paths($($handler),+))]
@@ -53,7 +74,7 @@ type Resource = (fn(&mut web::ServiceConfig), fn() -> OpenApi);
 const ENVIRONMENT: &[Resource] = &[
     (integrations::configure, integrations::document),
     (connections::configure, connections::document),
-    (connections::aliases::configure, connections::aliases::document),
+    (connections::old_metadata::configure, connections::old_metadata::document),
     (endpoints::configure, endpoints::document),
     (webhook_settings::configure, webhook_settings::document),
     (events::configure, events::document),
@@ -88,57 +109,6 @@ pub(crate) fn document_environment() -> impl Iterator<Item = OpenApi> {
 
 pub(crate) fn document_admin() -> impl Iterator<Item = OpenApi> {
     ADMIN.iter().map(|(_, document)| document())
-}
-
-/// Which methods which paths take, on one listener.
-#[derive(Debug)]
-pub(crate) struct Table(Vec<(ResourceDef, BTreeSet<&'static str>)>);
-
-impl Table {
-    /// The operations of `documents`, each path below `prefix`.
-    pub(crate) fn of(documents: impl IntoIterator<Item = OpenApi>, prefix: &str) -> Self {
-        let mut table = Self(Vec::new());
-        table.add(documents, prefix);
-        table
-    }
-
-    /// Adds the operations of `documents`, each path below `prefix`.
-    pub(crate) fn add(&mut self, documents: impl IntoIterator<Item = OpenApi>, prefix: &str) {
-        for document in documents {
-            let paths = document.paths.paths.iter();
-            self.0.extend(
-                paths.map(|(path, item)| (ResourceDef::new(format!("{prefix}{path}")), methods(item))),
-            );
-        }
-    }
-
-    /// Whether `path` takes `method`.
-    pub(crate) fn serves(&self, method: &Method, path: &str) -> bool {
-        self.methods_of(path).contains(method.as_str())
-    }
-
-    fn methods_of(&self, path: &str) -> BTreeSet<&'static str> {
-        let fitting = self.0.iter().filter(|(pattern, _)| pattern.is_match(path));
-        fitting.flat_map(|(_, methods)| methods.iter().copied()).collect()
-    }
-}
-
-/// The methods that a path item documents.
-fn methods(item: &PathItem) -> BTreeSet<&'static str> {
-    [
-        ("GET", &item.get),
-        ("PUT", &item.put),
-        ("POST", &item.post),
-        ("DELETE", &item.delete),
-        ("OPTIONS", &item.options),
-        ("HEAD", &item.head),
-        ("PATCH", &item.patch),
-        ("TRACE", &item.trace),
-    ]
-    .into_iter()
-    .filter(|(_, operation)| operation.is_some())
-    .map(|(method, _)| method)
-    .collect()
 }
 
 /// What no route takes: 405 where another method would do, else 404.

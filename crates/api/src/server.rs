@@ -24,6 +24,7 @@ use waypost_postgres::Store;
 use waypost_upstream::connect::Connector;
 
 use crate::auth::admin::Verifiers;
+use crate::head::head;
 use crate::health::Readiness;
 use crate::ingress::{self, Ingress};
 use crate::metrics::Exposition;
@@ -197,7 +198,10 @@ fn public(config: &Config, parts: &Parts) -> Result<(Server, SocketAddr), Server
     let (parts, serves_api) = (parts.clone(), config.serves_api);
     let server = HttpServer::new(move || {
         let parts = parts.clone();
-        App::new().configure(move |app| public_routes(app, &parts, serves_api)).wrap(from_fn(trace))
+        App::new()
+            .configure(move |app| public_routes(app, &parts, serves_api))
+            .wrap(from_fn(head))
+            .wrap(from_fn(trace))
     });
     let server = server
         .workers(config.workers)
@@ -223,6 +227,7 @@ fn admin(config: &Config, parts: &Parts) -> Result<(Server, SocketAddr), ServerE
         App::new()
             .app_data(web::Data::new(exposition))
             .configure(move |app| admin_routes(app, &parts, serves_api))
+            .wrap(from_fn(head))
             .wrap(from_fn(trace))
     });
     let server = server

@@ -3,6 +3,7 @@
 //! Must not: hold anything of one environment, or be asked for what the store knows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::Notify;
@@ -11,13 +12,16 @@ use waypost_core::endpoint::EndpointUrl;
 use waypost_core::hand_off::HandOff;
 use waypost_core::id::EnvironmentId;
 use waypost_core::integration::UniqueKey;
-use waypost_egress::guard::Guard;
-use waypost_egress::webhook::WebhookClient;
+use waypost_egress::guard::{Guard, Refused};
+use waypost_egress::webhook::{Overloaded, WebhookClient};
 use waypost_postgres::endpoint::UrlChange;
 use waypost_upstream::connect::Connector;
 
 use crate::error::{ApiError, Issue};
 use crate::server::Parts;
+
+/// When somebody may come again whom this process had no means for just now.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// What handlers need of the settings.
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub struct Settings {
     pub secret_grace: TimeDelta,
     /// `delivery.max_age`: after which a delivery is given up.
     pub max_age: TimeDelta,
+    /// `retention.events`: how long events are kept.
+    pub keep: TimeDelta,
 }
 
 /// What the handlers of the environment API work with beside the store.
@@ -40,6 +46,12 @@ pub(crate) struct Surroundings {
     tenant_connected: Arc<Notify>,
     endpoint_changed: Arc<Notify>,
     hand_off: Arc<dyn HandOff>,
+}
+
+impl From<Overloaded> for ApiError {
+    fn from(_overloaded: Overloaded) -> Self {
+        Self::TemporarilyUnavailable { retry_after: PAUSE }
+    }
 }
 
 impl Surroundings {
@@ -59,7 +71,10 @@ impl Surroundings {
     pub(crate) async fn checked_url(&self, field: &str, text: &str) -> Result<EndpointUrl, ApiError> {
         let refused = |message: String| ApiError::invalid_body(vec![Issue::at(&[field], "custom", message)]);
         let url = EndpointUrl::parse(text).map_err(|error| refused(error.to_string()))?;
-        self.guard.check_url(&url).await.map_err(|error| refused(error.to_string()))?;
+        self.guard.check_url(&url).await.map_err(|error| match error {
+            Refused::Busy => Overloaded.into(),
+            error => refused(error.to_string()),
+        })?;
         Ok(url)
     }
 

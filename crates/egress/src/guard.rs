@@ -6,6 +6,8 @@
 //! Must not be bypassed: a literal address never reaches a resolver, so whoever connects asks
 //! `Guard::check_literal` first.
 
+mod lanes;
+mod lookup;
 mod policy;
 mod resolver;
 
@@ -17,11 +19,13 @@ use url::Host;
 use waypost_core::delivery::Failure;
 use waypost_core::endpoint::EndpointUrl;
 
+use lanes::Lanes;
+
+pub use lookup::{Answer, Lookup, SystemLookup};
 pub use policy::{Policy, Transport};
 pub(crate) use resolver::GuardedResolver;
-pub use resolver::{Answer, Lookup, SystemLookup};
 
-/// The longest that a look-up may take.
+/// The longest that a look-up may take once it has its place.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 /// The most addresses that a name may have.
 const MOST_ADDRESSES: usize = 64;
@@ -43,18 +47,22 @@ pub enum Refused {
     /// No answer came in time.
     #[error("the name of this host wasn't resolved in time")]
     Slow,
+    /// Too many names are being looked up: nothing is known of this one.
+    #[error("too many names of hosts are being looked up; try again soon")]
+    Busy,
     /// More addresses than are worth checking.
     #[error("the name of this host has more than {MOST_ADDRESSES} addresses")]
     Crowded,
 }
 
 impl Refused {
-    /// What it is for the attempt that met it.
+    /// What it is for the attempt that met it; `None` when it is this process's trouble, and no attempt was made.
     #[must_use]
-    pub const fn failure(self) -> Failure {
+    pub const fn failure(self) -> Option<Failure> {
         match self {
-            Self::Network | Self::Plain => Failure::Forbidden,
-            Self::Unresolved | Self::Slow | Self::Crowded => Failure::Dns,
+            Self::Network | Self::Plain => Some(Failure::Forbidden),
+            Self::Unresolved | Self::Slow | Self::Crowded => Some(Failure::Dns),
+            Self::Busy => None,
         }
     }
 }
@@ -63,7 +71,7 @@ impl Refused {
 #[derive(Debug, Clone)]
 pub struct Guard {
     policy: Arc<Policy>,
-    lookup: Arc<dyn Lookup>,
+    lanes: Arc<Lanes>,
 }
 
 impl Guard {
@@ -76,7 +84,7 @@ impl Guard {
     /// A guard that asks `lookup` for addresses.
     #[must_use]
     pub fn with_lookup(policy: Policy, lookup: Arc<dyn Lookup>) -> Self {
-        Self { policy: Arc::new(policy), lookup }
+        Self { policy: Arc::new(policy), lanes: Lanes::new(lookup) }
     }
 
     /// Whether `url` may be saved: its host must be, or resolve to, nothing but allowed addresses.
@@ -98,9 +106,8 @@ impl Guard {
     }
 
     /// The addresses of `name`, every one of them allowed.
-    pub(crate) async fn resolve(&self, transport: Transport, name: &str) -> Result<Vec<IpAddr>, Refused> {
-        let answer = tokio::time::timeout(LOOKUP_LIMIT, self.lookup.addresses(name)).await;
-        let addresses = answer.map_err(|_| Refused::Slow)?.map_err(|_| Refused::Unresolved)?;
+    pub(crate) async fn resolve(&self, transport: Transport, name: &str) -> Result<Arc<[IpAddr]>, Refused> {
+        let addresses = self.lanes.addresses(name).await?;
         match addresses.len() {
             0 => Err(Refused::Unresolved),
             1..=MOST_ADDRESSES => {

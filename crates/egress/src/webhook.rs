@@ -21,7 +21,9 @@ use waypost_core::retry;
 use crate::BuildError;
 use crate::body::{self, Deadline};
 use crate::client::{self, Lifetimes};
-use crate::guard::{Guard, GuardedResolver, Refused, Transport};
+use crate::guard::{Guard, GuardedResolver, Transport};
+
+use self::failure::NoAnswer;
 
 /// The most headers of an answer that are kept, and the most bytes that they may have together.
 const KEPT_HEADERS: usize = 64;
@@ -62,6 +64,11 @@ pub struct Stamp {
     pub at: DateTime<Utc>,
 }
 
+/// No request was made, and nothing is known of the endpoint: the process looks up too many names just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many names of hosts are being looked up just now")]
+pub struct Overloaded;
+
 /// Sends to customers' URLs, keeping connections alive. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct WebhookClient {
@@ -91,16 +98,25 @@ impl WebhookClient {
     }
 
     /// Makes one attempt. Whatever happens becomes an [`Outcome`], within the timeout.
-    pub async fn send(&self, target: &Target, message: &Message, stamp: Stamp) -> Outcome {
+    ///
+    /// # Errors
+    /// [`Overloaded`] when no attempt was made.
+    pub async fn send(
+        &self,
+        target: &Target,
+        message: &Message,
+        stamp: Stamp,
+    ) -> Result<Outcome, Overloaded> {
         let deadline = Deadline::after(self.timeout);
         match self.answer(target, message, stamp, deadline).await {
             Ok(answer) => {
                 let now = stamp.at + TimeDelta::from_std(deadline.elapsed()).unwrap_or_default();
-                keep(answer, now, deadline).await
+                Ok(keep(answer, now, deadline).await)
             }
-            Err(failure) => {
+            Err(NoAnswer::Overloaded) => Err(Overloaded),
+            Err(NoAnswer::Failed(failure)) => {
                 tracing::debug!(endpoint.id = %target.endpoint, delivery.id = %stamp.delivery, %failure, "no answer");
-                Outcome::Failed(failure)
+                Ok(Outcome::Failed(failure))
             }
         }
     }
@@ -111,8 +127,8 @@ impl WebhookClient {
         message: &Message,
         stamp: Stamp,
         deadline: Deadline,
-    ) -> Result<reqwest::Response, Failure> {
-        self.guard.check_literal(&target.url).map_err(Refused::failure)?;
+    ) -> Result<reqwest::Response, NoAnswer> {
+        self.guard.check_literal(&target.url).map_err(NoAnswer::from)?;
         let client = match Transport::of(&target.url) {
             Transport::Tls => &self.tls,
             Transport::Plain => &self.plain,

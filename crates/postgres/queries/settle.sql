@@ -30,5 +30,8 @@ WITH k AS MATERIALIZED (
            n NOT IN (SELECT n FROM ended UNION ALL SELECT n FROM kept)
     FROM k WHERE attempt_id IS NOT NULL
     ON CONFLICT DO NOTHING
+    RETURNING id
 )
-SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM kept) AS "applied!"
+-- An attempt that was there already was settled before: what it told counts no second time.
+SELECT (SELECT count(*) FROM ended) + (SELECT count(*) FROM kept) AS "applied!",
+       ARRAY(SELECT id FROM attempt) AS "attempts!"

@@ -1,13 +1,21 @@
-//! Appending what was accepted: one statement and one commit for a whole batch.
+//! Appending what was accepted: one commit for a whole batch, and one statement unless the batch is very large.
+//!
+//! Must not bind more than a slice at a time: an event's body is there once for each connection of its tenant, so a batch
+//! can be many times what was sent.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 use waypost_core::delivery::{NewDelivery, Start};
 use waypost_core::event::NewEvent;
 use waypost_core::id::{ConnectionKey, IntegrationId, TenantId};
 
 use crate::{Store, StoreError};
+
+/// What the parameters of one statement may weigh, roughly; a single row may weigh more.
+const SLICE_BYTES: usize = 16 * 1024 * 1024;
+/// What a row weighs beside the texts and bytes in it, roughly.
+const ROW_BYTES: usize = 256;
 
 /// What a batch of accepted requests adds.
 #[derive(Debug, Default)]
@@ -19,8 +27,8 @@ pub struct Batch {
 }
 
 impl Store {
-    /// Stores a batch: events, what is unmatched, and deliveries, in one statement and one commit. When it returns, all
-    /// of it is on disk; when it fails, none of it is.
+    /// Stores a batch: events, what is unmatched, and deliveries, in one commit. When it returns, all of it is on disk;
+    /// when it fails, none of it is.
     ///
     /// # Errors
     /// When the store fails.
@@ -28,17 +36,33 @@ impl Store {
         if batch.events.is_empty() {
             return Ok(());
         }
-        self.append_on(self.workers(), batch).await
+        if let [slice] = Slice::all_of(batch).as_slice() {
+            return self.append_slice(self.workers(), slice).await;
+        }
+        let mut tx = self.workers().begin().await?;
+        self.append_on(&mut tx, batch).await?;
+        Ok(tx.commit().await?)
     }
 
-    /// Stores a batch as part of what `executor` is about: the notices of a change commit with the change.
-    pub(crate) async fn append_on<'e>(
+    /// Stores a batch as part of the transaction on `connection`: the notices of a change commit with the change.
+    pub(crate) async fn append_on(
         &self,
-        executor: impl PgExecutor<'e>,
+        connection: &mut PgConnection,
         batch: &Batch,
     ) -> Result<(), StoreError> {
-        let events = EventColumns::of(self, &batch.events);
-        let deliveries = DeliveryColumns::of(&batch.deliveries);
+        for slice in Slice::all_of(batch) {
+            self.append_slice(&mut *connection, &slice).await?;
+        }
+        Ok(())
+    }
+
+    async fn append_slice<'e>(
+        &self,
+        executor: impl PgExecutor<'e>,
+        slice: &Slice<'_>,
+    ) -> Result<(), StoreError> {
+        let events = EventColumns::of(self, slice.events);
+        let deliveries = DeliveryColumns::of(slice.deliveries);
         sqlx::query!(
             r#"
             -- append
@@ -92,6 +116,47 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+/// A part of a batch that one statement can hold.
+#[derive(Debug)]
+struct Slice<'a> {
+    events: &'a [NewEvent],
+    deliveries: &'a [NewDelivery],
+}
+
+impl<'a> Slice<'a> {
+    fn all_of(batch: &'a Batch) -> Vec<Self> {
+        let mut events = cut(&batch.events, SLICE_BYTES, weight);
+        let mut deliveries = cut(&batch.deliveries, SLICE_BYTES, |_| ROW_BYTES);
+        let count = events.len().max(deliveries.len());
+        events.resize(count, &[]);
+        deliveries.resize(count, &[]);
+        events.into_iter().zip(deliveries).map(|(events, deliveries)| Self { events, deliveries }).collect()
+    }
+}
+
+fn weight(event: &NewEvent) -> usize {
+    let proof = event.proof.as_ref().map_or(0, bytes::Bytes::len);
+    // An id in an array is written as text.
+    ROW_BYTES + event.body.len() + proof + event.item_keys.len() + 37 * event.subscriptions.len()
+}
+
+/// Cuts `rows` into parts of at most `most` in weight, but of one row at least.
+fn cut<T>(rows: &[T], most: usize, weight: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let (mut parts, mut start, mut weighed) = (Vec::new(), 0, 0);
+    for (index, row) in rows.iter().enumerate() {
+        let more = weight(row);
+        if index > start && weighed + more > most {
+            parts.push(&rows[start..index]);
+            (start, weighed) = (index, 0);
+        }
+        weighed += more;
+    }
+    if start < rows.len() {
+        parts.push(&rows[start..]);
+    }
+    parts
 }
 
 #[derive(Default)]
@@ -176,5 +241,23 @@ impl DeliveryColumns {
             columns.lease_until.push(lease.map(|lease| lease.until));
         }
         columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::cut;
+
+    proptest! {
+        #[test]
+        fn parts_are_all_rows_in_order_and_none_is_too_heavy(rows in prop::collection::vec(0_usize..30, 0..60), most in 1_usize..50) {
+            let parts = cut(&rows, most, |row| *row);
+            prop_assert_eq!(&parts.concat(), &rows);
+            for part in parts {
+                prop_assert!(part.len() == 1 || (!part.is_empty() && part.iter().sum::<usize>() <= most));
+            }
+        }
     }
 }

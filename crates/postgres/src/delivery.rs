@@ -16,7 +16,7 @@ use waypost_core::page::{Listed, Page};
 use crate::{StoreError, TenantStore};
 
 pub(crate) use response::{open_response, seal_response};
-pub use retry::Retry;
+pub use retry::{Retry, RetryBounds};
 
 /// The most attempts that are shown of one delivery: the last ones.
 const MOST_ATTEMPTS: i64 = 200;

@@ -6,11 +6,12 @@
 
 mod row;
 mod secret;
+mod switch;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
-use waypost_core::endpoint::{DisabledReason, Endpoint, EndpointKind, EndpointStatus, EndpointUrl};
+use sqlx::{PgConnection, Postgres, Transaction};
+use waypost_core::endpoint::{Endpoint, EndpointKind, EndpointUrl};
 use waypost_core::filter::Filter;
 use waypost_core::id::EndpointId;
 use waypost_core::page::{Listed, Page};
@@ -20,7 +21,22 @@ pub(crate) use row::EndpointRow;
 pub use secret::{Rotated, Rotation};
 
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::{StoreError, TenantStore};
+
+/// The most custom endpoints that an environment may have: each event of it is routed past all of them.
+pub const MOST_ENDPOINTS: i64 = 1000;
+
+/// Why an endpoint can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The environment has [`MOST_ENDPOINTS`] custom endpoints.
+    #[error("an environment has at most {MOST_ENDPOINTS} endpoints of its own making")]
+    TooMany,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
 
 /// An endpoint that is about to be made.
 #[derive(Debug)]
@@ -106,11 +122,36 @@ impl TenantStore {
     /// Makes an endpoint, with a new signing secret.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn create_endpoint(&self, new: NewEndpoint) -> Result<Endpoint, StoreError> {
+    /// [`EndpointError::TooMany`] when there are as many as there may be; when the store fails.
+    pub async fn create_endpoint(&self, new: NewEndpoint) -> Result<Endpoint, EndpointError> {
+        let mut tx = self.begin().await?;
+        if self.custom_endpoints(&mut tx).await? >= MOST_ENDPOINTS {
+            return Err(EndpointError::TooMany);
+        }
+        let made = self.insert_endpoint(&mut tx, &new).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(made)
+    }
+
+    /// How many custom endpoints there are. Holds up others who make one here, so that the count stays true.
+    async fn custom_endpoints(&self, tx: &mut PgConnection) -> Result<i64, StoreError> {
+        sqlx::query!("SELECT id FROM environments WHERE id = $1 FOR NO KEY UPDATE", self.environment.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let count = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM endpoints WHERE environment_id = $1 AND kind = 'custom'"#,
+            self.environment.uuid(),
+        );
+        Ok(count.fetch_one(tx).await?)
+    }
+
+    async fn insert_endpoint(
+        &self,
+        tx: &mut Transaction<'_, Postgres>,
+        new: &NewEndpoint,
+    ) -> Result<Endpoint, StoreError> {
         let now = self.store.clock().now();
         let id = EndpointId::at(now);
-        let mut tx = self.begin().await?;
         sqlx::query!(
             "INSERT INTO endpoints (id, environment_id, kind, url, description, headers, header_names, filter,
                                     created_at, updated_at)
@@ -124,19 +165,17 @@ impl TenantStore {
             filter_value(&new.filter),
             now,
         )
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
-        self.insert_secret(&mut tx, id).await?;
+        self.insert_secret(tx, id).await?;
         let detail = json!({
             "url": new.url.as_str(),
             "description": new.description,
             "headers": header_names(&new.headers),
             "filter": new.filter.spec(),
         });
-        self.record(&mut tx, Change { action: "endpoint.create", object: &id.to_string(), detail }).await?;
-        let made = self.existing(&mut tx, id).await?;
-        tx.commit().await?;
-        Ok(made)
+        self.record(tx, Change { action: "endpoint.create", object: &id.to_string(), detail }).await?;
+        self.existing(tx, id).await
     }
 
     /// Changes an endpoint; `None` when there is none of that id.
@@ -148,9 +187,17 @@ impl TenantStore {
         id: EndpointId,
         changes: EndpointChanges,
     ) -> Result<Option<Endpoint>, StoreError> {
+        retry_conflicts(|| self.try_update_endpoint(id, &changes)).await
+    }
+
+    async fn try_update_endpoint(
+        &self,
+        id: EndpointId,
+        changes: &EndpointChanges,
+    ) -> Result<Option<Endpoint>, StoreError> {
         let mut tx = self.begin().await?;
         let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
-        self.write_changes(&mut tx, id, &changes).await?;
+        self.write_changes(&mut tx, id, changes).await?;
         if let (Some(connection), Some(url)) = (row.connection, &changes.url) {
             self.write_override(&mut tx, connection, Some(url.as_str())).await?;
         }
@@ -205,6 +252,14 @@ impl TenantStore {
     /// # Errors
     /// When the store fails.
     pub async fn delete_endpoint(&self, id: EndpointId) -> Result<bool, StoreError> {
+        let deleted = retry_conflicts(|| self.try_delete_endpoint(id)).await?;
+        if deleted {
+            self.discard_deliveries(id).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn try_delete_endpoint(&self, id: EndpointId) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(false) };
         match row.kind()? {
@@ -217,7 +272,6 @@ impl TenantStore {
         let detail = json!({ "kind": row.kind()?.as_str(), "url": row.url });
         self.record(&mut tx, Change { action: "endpoint.delete", object: &id.to_string(), detail }).await?;
         tx.commit().await?;
-        self.discard_deliveries(id).await?;
         Ok(true)
     }
 
@@ -263,67 +317,6 @@ impl TenantStore {
         .execute(tx)
         .await?;
         Ok(())
-    }
-
-    /// Disables an endpoint by hand: from then on its deliveries are held. `None` when there is none of that id.
-    ///
-    /// # Errors
-    /// When the store fails, or the row can't be right.
-    pub async fn disable_endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let mut tx = self.begin().await?;
-        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
-        if row.status()? == EndpointStatus::Enabled {
-            sqlx::query!(
-                "UPDATE endpoints SET status = 'disabled', disabled_reason = $3, disabled_at = $4, updated_at = $4
-                 WHERE environment_id = $1 AND id = $2",
-                self.environment.uuid(),
-                id.uuid(),
-                DisabledReason::Manual.as_str(),
-                self.store.clock().now(),
-            )
-            .execute(&mut *tx)
-            .await?;
-            let change = Change { action: "endpoint.disable", object: &id.to_string(), detail: json!({}) };
-            self.record(&mut tx, change).await?;
-        }
-        let disabled = self.existing(&mut tx, id).await?;
-        tx.commit().await?;
-        self.hold_deliveries(id).await?;
-        Ok(Some(disabled))
-    }
-
-    /// Enables an endpoint again. `None` when there is none of that id; one that is enabled stays as it is.
-    ///
-    /// # Errors
-    /// When the store fails, or the row can't be right.
-    pub async fn enable_endpoint(&self, id: EndpointId, held: Held) -> Result<Option<Endpoint>, StoreError> {
-        match self.find_endpoint(id).await? {
-            Some(endpoint) if endpoint.status == EndpointStatus::Enabled => return Ok(Some(endpoint)),
-            Some(_) => {}
-            None => return Ok(None),
-        }
-        // While it is disabled still: once enabled, what is held goes out.
-        if held == Held::Discard {
-            self.discard_deliveries(id).await?;
-        }
-        let mut tx = self.begin().await?;
-        let Some(_) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
-        sqlx::query!(
-            "UPDATE endpoints SET status = 'enabled', disabled_reason = NULL, disabled_at = NULL, updated_at = $3
-             WHERE environment_id = $1 AND id = $2",
-            self.environment.uuid(),
-            id.uuid(),
-            self.store.clock().now(),
-        )
-        .execute(&mut *tx)
-        .await?;
-        let word = if held == Held::Deliver { "deliver" } else { "discard" };
-        let detail = json!({ "held": word });
-        self.record(&mut tx, Change { action: "endpoint.enable", object: &id.to_string(), detail }).await?;
-        let enabled = self.existing(&mut tx, id).await?;
-        tx.commit().await?;
-        self.release_deliveries(id).await?;
-        Ok(Some(enabled))
     }
 
     /// The endpoint of a row that this transaction has written.

@@ -21,6 +21,10 @@ pub enum StoreError {
     /// It didn't answer in time, as when its machine is gone without a word: worth another try.
     #[error("the store did not answer in time")]
     Silent,
+    /// The database undid the change because it and another waited for each other, or had read what the other wrote:
+    /// worth another try, from its beginning.
+    #[error("the change met another one and was undone")]
+    Conflict(#[source] sqlx::Error),
     /// A constraint refused the change.
     #[error("the constraint `{constraint}` refused the change")]
     Constraint {
@@ -77,7 +81,7 @@ impl StoreError {
     /// Whether another try may help.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Silent)
+        matches!(self, Self::Unreachable(_) | Self::Unavailable(_) | Self::Silent | Self::Conflict(_))
     }
 
     /// A row that can't be right.
@@ -102,11 +106,16 @@ impl From<sqlx::Error> for StoreError {
         if let Some(constraint) = database.constraint() {
             return Self::Constraint { constraint: constraint.to_owned(), source: error };
         }
-        // Class 08 connection, 40 rollback (deadlock, serialization), 53 resources, 55P03 lock, 57 operator intervention
-        // (shutdown, cancelled by a time-out), 58 system.
-        let passing = database.code().is_some_and(|code| {
-            ["08", "40", "53", "55P03", "57", "58"].iter().any(|class| code.starts_with(class))
-        });
+        let is_of = |classes: &[&str]| {
+            database.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+        };
+        // Serialization failure and deadlock.
+        if is_of(&["40001", "40P01"]) {
+            return Self::Conflict(error);
+        }
+        // Class 08 connection, 40 rollback, 53 resources, 55P03 lock, 57 operator intervention (shutdown, cancelled by a
+        // time-out), 58 system.
+        let passing = is_of(&["08", "40", "53", "55P03", "57", "58"]);
         if passing { Self::Unavailable(error) } else { Self::Statement(error) }
     }
 }

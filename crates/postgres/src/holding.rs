@@ -15,6 +15,7 @@ use waypost_core::delivery::Ending;
 use waypost_core::event::EventKind;
 use waypost_core::id::{ConnectionKey, EndpointId, EnvironmentId, IntegrationId};
 
+use crate::conflict::retry_conflicts;
 use crate::delivery::end_deliveries;
 use crate::{Store, StoreError, TenantStore};
 
@@ -110,9 +111,13 @@ impl TenantStore {
         let task = Task { environment: self.environment, endpoint, what };
         let mut total = 0;
         loop {
-            let mut tx = self.begin().await?;
-            let moved = task.step(&mut tx, self.store.clock().now()).await?;
-            tx.commit().await?;
+            let moved = retry_conflicts(|| async {
+                let mut tx = self.begin().await?;
+                let moved = task.step(&mut tx, self.store.clock().now()).await?;
+                tx.commit().await?;
+                Ok(moved)
+            })
+            .await?;
             total += moved;
             if moved < CHUNK {
                 return Ok(total);
@@ -146,9 +151,14 @@ impl TenantStore {
         tx.commit().await?;
         let mut total = 0;
         for chunk in ids.chunks(CHUNK) {
-            let mut tx = self.begin().await?;
-            total += end_deliveries(&mut tx, chunk, Ending::Discarded, self.store.clock().now()).await?;
-            tx.commit().await?;
+            total += retry_conflicts(|| async {
+                let mut tx = self.begin().await?;
+                let ended =
+                    end_deliveries(&mut tx, chunk, Ending::Discarded, self.store.clock().now()).await?;
+                tx.commit().await?;
+                Ok(ended)
+            })
+            .await?;
         }
         Ok(total)
     }
@@ -176,9 +186,13 @@ impl Store {
     async fn finish_task(&self, task: Task) -> Result<usize, StoreError> {
         let mut total = 0;
         loop {
-            let mut tx = self.workers().begin().await?;
-            let moved = task.step(&mut tx, self.clock().now()).await?;
-            tx.commit().await?;
+            let moved = retry_conflicts(|| async {
+                let mut tx = self.workers().begin().await?;
+                let moved = task.step(&mut tx, self.clock().now()).await?;
+                tx.commit().await?;
+                Ok(moved)
+            })
+            .await?;
             total += moved;
             if moved < CHUNK {
                 return Ok(total);

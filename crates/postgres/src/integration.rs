@@ -18,6 +18,7 @@ use waypost_core::provider::Provider;
 pub(crate) use row::IntegrationRow;
 
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::{StoreError, TenantStore};
 
 /// The constraint that keeps unique keys unique in their environment.
@@ -156,7 +157,7 @@ impl TenantStore {
         changes: IntegrationChanges,
         grace: TimeDelta,
     ) -> Result<Written, StoreError> {
-        match self.try_update_integration(key, changes, grace).await {
+        match retry_conflicts(|| self.try_update_integration(key, &changes, grace)).await {
             Err(error) if error.breaks(UNIQUE_KEY) => Ok(Written::KeyTaken),
             result => result,
         }
@@ -165,7 +166,7 @@ impl TenantStore {
     async fn try_update_integration(
         &self,
         key: &UniqueKey,
-        changes: IntegrationChanges,
+        changes: &IntegrationChanges,
         grace: TimeDelta,
     ) -> Result<Written, StoreError> {
         let mut tx = self.begin().await?;
@@ -177,12 +178,12 @@ impl TenantStore {
         if renamed && self.has_connections(&mut tx, id).await? {
             return Ok(Written::HasConnections);
         }
-        self.write_integration(&mut tx, id, &changes).await?;
+        self.write_integration(&mut tx, id, changes).await?;
         if let Some(secret) = &changes.webhook_secret {
             self.set_webhook_secret(&mut tx, id, secret, grace).await?;
         }
         let change =
-            Change { action: "integration.update", object: key.as_str(), detail: detail_of(&changes) };
+            Change { action: "integration.update", object: key.as_str(), detail: detail_of(changes) };
         self.record(&mut tx, change).await?;
         let now_named = changes.unique_key.as_ref().unwrap_or(key);
         let integration = self.existing_integration(&mut tx, now_named).await?;
@@ -240,8 +241,20 @@ impl TenantStore {
     /// # Errors
     /// When the store fails.
     pub async fn delete_integration(&self, key: &UniqueKey, max_age: TimeDelta) -> Result<bool, StoreError> {
+        let deleted = retry_conflicts(|| self.try_delete_integration(key, max_age)).await?;
+        if let Some(id) = deleted {
+            self.discard_deliveries_of_integration(id).await?;
+        }
+        Ok(deleted.is_some())
+    }
+
+    async fn try_delete_integration(
+        &self,
+        key: &UniqueKey,
+        max_age: TimeDelta,
+    ) -> Result<Option<IntegrationId>, StoreError> {
         let mut tx = self.begin().await?;
-        let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else { return Ok(false) };
+        let Some(row) = IntegrationRow::lock(&mut tx, self.environment, key).await? else { return Ok(None) };
         let id = row.id();
         let deleted = self.delete_connections_of(&mut tx, id, max_age).await?;
         sqlx::query!(
@@ -263,8 +276,7 @@ impl TenantStore {
         let detail = json!({ "connections": deleted });
         self.record(&mut tx, Change { action: "integration.delete", object: key.as_str(), detail }).await?;
         tx.commit().await?;
-        self.discard_deliveries_of_integration(id).await?;
-        Ok(true)
+        Ok(Some(id))
     }
 
     /// The integration that this transaction has written.

@@ -24,6 +24,19 @@ use crate::{Store, StoreError};
 /// How many endpoints one claim looks at, whether their work is due or not.
 const ENDPOINTS_A_CLAIM: i64 = 512;
 
+/// How many leases are taken back at a time.
+const LARGEST_TAKE_BACK: i64 = 1000;
+
+/// What taking back brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many leases had run out.
+    pub count: u64,
+    /// When the next one runs out, if it isn't settled before; at once when there may be more. `None` when nothing is
+    /// leased.
+    pub next: Option<DateTime<Utc>>,
+}
+
 /// What a claim may take.
 #[derive(Debug)]
 pub struct ClaimLimits<'a> {
@@ -277,48 +290,36 @@ impl Store {
         Ok(due)
     }
 
-    /// Takes back leases that have run out: their process is gone, or too slow. Returns how many.
+    /// Takes back leases that have run out: their process is gone, or too slow.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn take_back_expired_across_environments(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        let done = sqlx::query!(
-            "-- take_back_expired
+    pub async fn take_back_expired_across_environments(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<TakenBack, StoreError> {
+        let row = sqlx::query!(
+            r#"-- take_back_expired
             WITH expired AS MATERIALIZED (
                 SELECT id FROM deliveries WHERE lease_token IS NOT NULL AND lease_until < $1
-                ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED
+                ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                UPDATE deliveries d SET lease_token = NULL, lease_until = NULL FROM expired WHERE d.id = expired.id
+                RETURNING d.id
             )
-            UPDATE deliveries d SET lease_token = NULL, lease_until = NULL FROM expired WHERE d.id = expired.id",
+            SELECT (SELECT count(*) FROM taken) AS "count!",
+                   (SELECT lease_until FROM deliveries WHERE lease_token IS NOT NULL AND lease_until >= $1
+                    ORDER BY lease_until LIMIT 1) AS next"#,
             now,
+            LARGEST_TAKE_BACK,
         )
-        .execute(self.workers())
+        .fetch_one(self.workers())
         .await?;
-        Ok(done.rows_affected())
-    }
-
-    /// Gives back leases whose work was not begun, in one statement, so that others can take it at once.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn give_back_across_environments(
-        &self,
-        leases: &[(DeliveryId, Uuid)],
-    ) -> Result<u64, StoreError> {
-        let mut leases = leases.to_vec();
-        leases.sort_unstable();
-        let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) =
-            leases.iter().map(|(id, token)| (id.uuid(), *token)).unzip();
-        let done = sqlx::query!(
-            "-- give_back
-            WITH k AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS k (id, token))
-            UPDATE deliveries d SET lease_token = NULL, lease_until = NULL
-            FROM k WHERE d.id = k.id AND d.lease_token = k.token",
-            &ids,
-            &tokens,
-        )
-        .execute(self.workers())
-        .await?;
-        Ok(done.rows_affected())
+        let more = row.count >= LARGEST_TAKE_BACK;
+        Ok(TakenBack {
+            count: u64::try_from(row.count).unwrap_or_default(),
+            next: if more { Some(now) } else { row.next },
+        })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod account;
 pub mod api_key;
 pub mod append;
 pub mod audit;
+mod conflict;
 pub mod connection;
 pub mod delivery;
 pub mod endpoint;

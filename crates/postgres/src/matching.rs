@@ -202,7 +202,7 @@ impl Round {
         )
         .execute(&mut *self.tx)
         .await?;
-        self.store.append_on(&mut *self.tx, more).await?;
+        self.store.append_on(&mut self.tx, more).await?;
         let done = [ids, self.gone].concat();
         sqlx::query!("DELETE FROM unmatched WHERE event_id = ANY($1)", &done).execute(&mut *self.tx).await?;
         self.tx.commit().await?;

@@ -93,6 +93,17 @@ pub(crate) fn day_floor(day: NaiveDate) -> Uuid {
     uuid_floor(day.and_time(NaiveTime::MIN).and_utc())
 }
 
+/// The days whose deliveries have a place for how they ended.
+pub(crate) async fn days_of_results(
+    connection: &mut PgConnection,
+) -> Result<BTreeSet<NaiveDate>, StoreError> {
+    let there = attached(connection).await?.into_iter().filter(|partition| !partition.detaching);
+    Ok(there
+        .filter(|partition| partition.slot.0 == "delivery_results")
+        .map(|partition| partition.slot.1)
+        .collect())
+}
+
 async fn missing(pool: &PgPool, mut wanted: BTreeSet<Slot>) -> Result<BTreeSet<Slot>, StoreError> {
     let mut connection = pool.acquire().await?;
     for partition in attached(&mut connection).await? {

@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use uuid::Uuid;
 use waypost_core::delivery::Ending;
 use waypost_core::event::EventKind;
-use waypost_core::id::{EndpointId, EnvironmentId};
+use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId};
 
+use crate::conflict::retry_conflicts;
 use crate::delivery::end_deliveries;
 use crate::endpoint_notice::EndpointNotice;
 use crate::partition::{self, day_floor};
@@ -17,6 +19,21 @@ use crate::{Store, StoreError};
 
 /// How many rows one transaction changes at most.
 const CHUNK: usize = 1000;
+
+/// The first day that is kept when history is kept for `keep`: all of any day before it is older, and due to leave.
+#[must_use]
+pub fn kept_from(now: DateTime<Utc>, keep: TimeDelta) -> NaiveDate {
+    (now - keep).date_naive()
+}
+
+/// What became of open deliveries whose day is due to leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndedByAge {
+    /// Ended as dead.
+    pub dead: usize,
+    /// Deleted without a trace: the day that would tell of their end had left already.
+    pub lost: usize,
+}
 
 impl Store {
     /// Makes the partitions of the days to come.
@@ -43,29 +60,43 @@ impl Store {
         partition::drop_before(self.workers(), cutoff).await
     }
 
-    /// Ends the open deliveries of events made before `cutoff` as dead, whoever has leased them.
+    /// Ends the open deliveries of events made before `cutoff` as dead, whoever has leased them. One whose own day has
+    /// left already has no place for its end: it goes without, so that it keeps nothing else from ending.
     ///
     /// # Errors
     /// When the database fails; what was ended until then stays ended.
     pub async fn end_old_deliveries_across_environments(
         &self,
         cutoff: NaiveDate,
-    ) -> Result<usize, StoreError> {
-        let mut total = 0;
+    ) -> Result<EndedByAge, StoreError> {
+        let mut total = EndedByAge::default();
         loop {
-            let mut tx = self.workers().begin().await?;
-            let ids = sqlx::query_scalar!(
-                "-- find_old_deliveries
-                 SELECT id FROM deliveries WHERE event_id < $1 ORDER BY event_id LIMIT 1000 FOR UPDATE SKIP LOCKED",
-                day_floor(cutoff),
-            );
-            let ids = ids.fetch_all(&mut *tx).await?;
-            total += end_deliveries(&mut tx, &ids, Ending::Retention, self.clock().now()).await?;
-            tx.commit().await?;
-            if ids.len() < CHUNK {
+            let (ended, found) = retry_conflicts(|| self.end_old_chunk(cutoff)).await?;
+            total.dead += ended.dead;
+            total.lost += ended.lost;
+            if found < CHUNK {
                 return Ok(total);
             }
         }
+    }
+
+    /// Ends one chunk; tells how many it found, too.
+    async fn end_old_chunk(&self, cutoff: NaiveDate) -> Result<(EndedByAge, usize), StoreError> {
+        let mut tx = self.workers().begin().await?;
+        let ids = sqlx::query_scalar!(
+            "-- find_old_deliveries
+             SELECT id FROM deliveries WHERE event_id < $1 ORDER BY event_id LIMIT 1000 FOR UPDATE SKIP LOCKED",
+            day_floor(cutoff),
+        );
+        let ids = ids.fetch_all(&mut *tx).await?;
+        let days = partition::days_of_results(&mut tx).await?;
+        let has_place = |id: &Uuid| days.contains(&DeliveryId::from_uuid(*id).made_at().date_naive());
+        let (placed, homeless): (Vec<Uuid>, Vec<Uuid>) = ids.iter().copied().partition(has_place);
+        let dead = end_deliveries(&mut tx, &placed, Ending::Retention, self.clock().now()).await?;
+        let lost = sqlx::query!("DELETE FROM deliveries WHERE id = ANY($1)", &homeless);
+        let lost = count(lost.execute(&mut *tx).await?.rows_affected());
+        tx.commit().await?;
+        Ok((EndedByAge { dead, lost }, ids.len()))
     }
 
     /// Endpoints with open deliveries of events of `day` that were not told of it yet on `today`.

@@ -9,6 +9,7 @@ use waypost_core::id::EndpointId;
 use waypost_crypto::signature::SigningKey;
 
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::endpoint::UrlChange;
 use crate::{StoreError, TenantStore};
 
@@ -83,6 +84,18 @@ impl TenantStore {
     /// # Errors
     /// When the store fails.
     pub async fn update_webhook_settings(&self, changes: &WebhookChanges) -> Result<WebhookView, StoreError> {
+        let (view, cleared) = retry_conflicts(|| self.try_update_webhook_settings(changes)).await?;
+        for endpoint in cleared {
+            self.discard_deliveries(endpoint).await?;
+        }
+        Ok(view)
+    }
+
+    /// Tells which endpoints have no URL any more, too.
+    async fn try_update_webhook_settings(
+        &self,
+        changes: &WebhookChanges,
+    ) -> Result<(WebhookView, Vec<EndpointId>), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "UPDATE environments SET
@@ -115,10 +128,7 @@ impl TenantStore {
         self.record(&mut tx, change).await?;
         let view = self.read_webhook_settings(&mut tx).await?;
         tx.commit().await?;
-        for endpoint in cleared {
-            self.discard_deliveries(endpoint).await?;
-        }
-        Ok(view)
+        Ok((view, cleared))
     }
 
     /// Gives the environment a new signing key, at once: Nango's signatures know no time of grace.

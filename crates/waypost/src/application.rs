@@ -20,7 +20,7 @@ use waypost_core::clock::{self, SharedClock};
 use waypost_core::hand_off::HandOff;
 use waypost_egress::guard::{Guard, Policy};
 use waypost_egress::webhook::WebhookClient;
-use waypost_postgres::Store;
+use waypost_postgres::{Store, StoreError};
 use waypost_worker::bell::Bell;
 use waypost_worker::deliverer::{self, Deliverer};
 use waypost_worker::holder::Holder;
@@ -33,6 +33,10 @@ use crate::shutdown::{Shutdown, ShutdownError};
 
 /// How often the process looks at what its readiness depends on.
 const CHECK_EVERY: Duration = Duration::from_secs(15);
+/// How soon it looks again when it could not.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long one look may take: a database that hangs would never answer.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// A process of Waypost, bound and connected.
 pub struct Application {
@@ -45,6 +49,7 @@ pub struct Application {
     ingress: Option<Arc<Ingress>>,
     /// The tasks of intake: they end when the queue is closed and empty.
     intake: TaskTracker,
+    intake_tasks: Vec<JoinHandle<()>>,
     deliverer: Option<deliverer::Running>,
     /// Tells the deliverer and the loops to take nothing new.
     stopping: CancellationToken,
@@ -85,8 +90,9 @@ impl Application {
         let intake = TaskTracker::new();
         let ingress = roles.has(Role::Ingress).then(|| {
             let config = parts::ingress_config(&settings);
-            Arc::new(Ingress::new(&config, &store, &hand_off, &clock, &intake))
+            Ingress::new(&config, &store, &hand_off, &clock, &intake)
         });
+        let (ingress, intake_tasks) = ingress.map(|(ingress, tasks)| (Arc::new(ingress), tasks)).unzip();
         let scheduler = Scheduler::new(&settings, &store, &clock, &bell);
         let readiness = Readiness::default();
         let partitions = readiness.part("partitions");
@@ -116,6 +122,7 @@ impl Application {
             api,
             ingress,
             intake,
+            intake_tasks: intake_tasks.unwrap_or_default(),
             deliverer,
             stopping,
             scheduler: roles.has(Role::Scheduler).then_some(scheduler),
@@ -167,6 +174,7 @@ impl Application {
         if let Some(scheduler) = self.scheduler {
             scheduler.start(&loops, &self.stopping).into_iter().for_each(|part| whole(&loops, part));
         }
+        self.intake_tasks.into_iter().for_each(|part| whole(&loops, part));
         let deliverer = TaskTracker::new();
         let handed_over = CancellationToken::new();
         if let Some(running) = self.deliverer {
@@ -306,7 +314,9 @@ struct Common<'a> {
 /// Tells readiness whether the partitions of the coming days are there.
 async fn watch_partitions(store: Store, partitions: Part, stop: CancellationToken) {
     loop {
-        match store.missing_partitions().await {
+        let mut pause = CHECK_EVERY;
+        let looking = tokio::time::timeout(LOOK_LIMIT, store.missing_partitions());
+        match looking.await.unwrap_or(Err(StoreError::Silent)) {
             Ok(missing) if missing.is_empty() => partitions.ready(),
             Ok(missing) => {
                 tracing::error!(
@@ -315,12 +325,16 @@ async fn watch_partitions(store: Store, partitions: Part, stop: CancellationToke
                 );
                 partitions.failing();
             }
-            // That the store is away, readiness sees by itself.
-            Err(error) => tracing::debug!(%error, "partitions can't be looked at"),
+            // What was seen before says nothing about now.
+            Err(error) => {
+                tracing::debug!(%error, "partitions can't be looked at");
+                partitions.failing();
+                pause = CHECK_AGAIN_AFTER;
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(CHECK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -113,7 +113,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
-    match execute(cli) {
+    ended(execute(cli))
+}
+
+/// The code that a command ends with; why it failed is said here.
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&reason(&error));
@@ -121,6 +126,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             if wrong { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Writes the result of a command.
+fn print(text: &str) -> anyhow::Result<()> {
+    output::print(text).context("the result could not be written to standard output")
 }
 
 /// An error and its causes, less those that the one before has told already.
@@ -138,8 +148,7 @@ fn reason(error: &anyhow::Error) -> String {
 
 fn execute(cli: Cli) -> anyhow::Result<()> {
     if matches!(cli.command, Command::Openapi) {
-        output::print(&application::openapi()?);
-        return Ok(());
+        return print(&application::openapi()?);
     }
     let named = env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let settings = Settings::load(cli.config.or(named).as_deref())?;
@@ -169,14 +178,13 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Admin(AdminCommand::Token(arguments)) => {
             let clock = waypost_core::clock::SystemClock;
-            output::line(&admin_token::make(&settings.admin, &arguments, &clock)?);
-            Ok(())
+            let token = admin_token::make(&settings.admin, &arguments, &clock)?;
+            print(&format!("{token}\n"))
         }
         Command::Healthcheck => block_on(healthcheck::run(settings.server.admin_listen)),
         Command::Config(ConfigCommand::Check) => {
             settings.check_built(&Roles::chosen(&[]))?;
-            output::print(&settings.masked());
-            Ok(())
+            print(&settings.masked())
         }
     }
 }
@@ -213,8 +221,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     let text = error.render();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            output::print(&if output::is_terminal() { text.ansi().to_string() } else { text.to_string() });
-            ExitCode::SUCCESS
+            ended(print(&if output::is_terminal() { text.ansi().to_string() } else { text.to_string() }))
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             output::error("a command is missing; `waypost --help` lists them all");

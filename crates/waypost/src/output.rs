@@ -3,20 +3,29 @@
 
 use std::io::{self, IsTerminal, Write};
 
-/// Writes a result, exactly as it is. A reader that went away is not an error.
-pub fn print(text: &str) {
-    write_to(&mut io::stdout().lock(), text);
+/// Writes a result, exactly as it is. A reader that went away has read what it wanted.
+///
+/// # Errors
+///
+/// When it can't be written whole, such as to a full disk: then the command has failed.
+pub fn print(text: &str) -> io::Result<()> {
+    match write_to(&mut io::stdout().lock(), text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
-/// Writes a line of a result.
-pub fn line(text: &str) {
-    print(&format!("{text}\n"));
+/// Tells of what goes on, a line at a time. Whoever doesn't listen misses it, and nothing else changes.
+#[expect(clippy::let_underscore_must_use, reason = "what is told is not the result of anything")]
+pub fn tell(text: &str) {
+    let _ = print(&format!("{text}\n"));
 }
 
 /// Writes why a command failed, as one line.
+#[expect(clippy::let_underscore_must_use, reason = "nobody is left to be told that nobody reads")]
 pub fn error(reason: &str) {
     let reason: Vec<&str> = reason.split_whitespace().collect();
-    write_to(&mut io::stderr().lock(), &format!("waypost: {}\n", reason.join(" ")));
+    let _ = write_to(&mut io::stderr().lock(), &format!("waypost: {}\n", reason.join(" ")));
 }
 
 /// Whether results go to a person rather than into a file or a program.
@@ -25,7 +34,7 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-#[expect(clippy::let_underscore_must_use, reason = "nobody is left to be told that nobody reads")]
-fn write_to(stream: &mut dyn Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+fn write_to(stream: &mut dyn Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
 }

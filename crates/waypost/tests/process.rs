@@ -175,3 +175,24 @@ fn a_healthcheck_without_a_process_ends_with_1() {
     assert_eq!(code(&output), 1);
     assert!(failure(&output).contains("127.0.0.1:1"));
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    for arguments in
+        [&["openapi"][..], &["config", "check"], &["admin", "token", "--role", "viewer"], &["--help"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = run(waypost(arguments).env("WAYPOST__ADMIN__JWT_SECRET", JWT_SECRET).stdout(full));
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        let line = failure(&output);
+        assert!(line.contains("could not be written") && line.contains("No space left"), "{line}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = run(waypost(&["openapi"]).stdout(writer));
+    assert_eq!((code(&output), output.stderr.as_slice()), (0, b"".as_slice()));
+}

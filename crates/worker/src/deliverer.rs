@@ -22,7 +22,7 @@ use waypost_core::endpoint::EndpointStatus;
 use waypost_core::hand_off::{HandOff, Place};
 use waypost_core::id::{AttemptId, EndpointId, EnvironmentId};
 use waypost_core::retry::Schedule;
-use waypost_egress::webhook::{Stamp, WebhookClient};
+use waypost_egress::webhook::{Overloaded, Stamp, WebhookClient};
 use waypost_postgres::Store;
 
 use crate::bell::Bell;
@@ -34,6 +34,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 const UNSETTLED: usize = 8192;
 /// How long a delivery waits whose items can't be opened yet.
 const UNOPENED_WAIT: TimeDelta = TimeDelta::minutes(5);
+/// How long a delivery waits for which this process had no means just now.
+const OVERLOAD_WAIT: TimeDelta = TimeDelta::seconds(10);
 
 /// How deliveries are made.
 #[derive(Debug, Clone)]
@@ -147,7 +149,10 @@ impl Deliverer {
                 let next = Next::Retry { due_at: inner.parts.clock.now(), step: delivery.progress.step };
                 return settlement(&delivery, None, next);
             }
-            outcome = inner.parts.client.send(&delivery.target, &delivery.message, stamp) => outcome,
+            sent = inner.parts.client.send(&delivery.target, &delivery.message, stamp) => match sent {
+                Ok(outcome) => outcome,
+                Err(Overloaded) => return self.put_off(&delivery),
+            },
         };
         let duration = clock.elapsed();
         count(&outcome, duration);
@@ -179,6 +184,19 @@ impl Deliverer {
             return schedule.due(0, made_at, &mut rand::rng()).map(|due_at| Next::Retry { due_at, step });
         }
         None
+    }
+
+    /// This process was too busy to make a request: the delivery goes back soon and spends no attempt, until it is too
+    /// old.
+    fn put_off(&self, delivery: &Leased) -> Settlement {
+        metrics::counter!("waypost_deliveries_put_off_total").increment(1);
+        let now = self.0.parts.clock.now();
+        let verdict = Verdict::Throttled(OVERLOAD_WAIT);
+        settlement(
+            delivery,
+            None,
+            delivery.progress.settle(verdict, &self.0.config.schedule, now, &mut rand::rng()),
+        )
     }
 
     /// No certificate of Waypost's can open an encrypted item as long as none can be registered: the delivery waits for

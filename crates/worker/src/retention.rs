@@ -10,6 +10,7 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 use waypost_core::clock::SharedClock;
+use waypost_postgres::retention::kept_from;
 use waypost_postgres::{Store, StoreError};
 
 use crate::bell::Bell;
@@ -52,7 +53,7 @@ struct Calendar {
 
 impl Calendar {
     fn at(now: DateTime<Utc>, keep: TimeDelta) -> Self {
-        let kept_from = (now - keep).date_naive();
+        let kept_from = kept_from(now, keep);
         let dropped_before = kept_from.checked_sub_days(Days::new(1)).unwrap_or(kept_from);
         Self { today: now.date_naive(), announced: kept_from, kept_from, dropped_before }
     }
@@ -94,10 +95,7 @@ impl Retention {
         self.store.make_partitions_ahead().await?;
         let now = self.clock.now();
         let calendar = Calendar::at(now, self.config.events);
-        let dead = self.store.end_old_deliveries_across_environments(calendar.kept_from).await?;
-        if dead > 0 {
-            tracing::warn!(deliveries.dead = dead, "deliveries ended because their day is due to leave");
-        }
+        self.end_old(calendar).await?;
         self.announce(calendar).await?;
         self.store.forget_old_unmatched_across_environments(calendar.kept_from).await?;
         self.store.drop_history_across_environments(calendar.dropped_before).await?;
@@ -105,6 +103,25 @@ impl Retention {
         self.store.forget_expired_secrets_across_environments().await?;
         // What was accepted at the very moment its environment was deleted.
         while self.store.discard_of_deleted_across_environments().await? > 0 {}
+        Ok(())
+    }
+
+    async fn end_old(&self, calendar: Calendar) -> Result<(), StoreError> {
+        let ended = self.store.end_old_deliveries_across_environments(calendar.kept_from).await?;
+        if ended.dead > 0 {
+            tracing::warn!(
+                deliveries.dead = ended.dead,
+                "deliveries ended because their day is due to leave"
+            );
+        }
+        if ended.lost > 0 {
+            metrics::counter!("waypost_deliveries_lost_total")
+                .increment(u64::try_from(ended.lost).unwrap_or(u64::MAX));
+            tracing::error!(
+                deliveries.lost = ended.lost,
+                "open deliveries were deleted: their day had left before them"
+            );
+        }
         Ok(())
     }
 

@@ -15,8 +15,6 @@ pub(super) enum Step {
     Settle { lease: Index, came: Came },
     /// A settlement is written once more.
     Repeat { settlement: Index },
-    /// A worker gives a lease back.
-    GiveBack { lease: Index },
     /// Time passes.
     Wait { seconds: i64 },
     /// Leases that have run out are taken back.
@@ -71,7 +69,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Claim { total: 1000 }),
         16 => (index(), came()).prop_map(|(lease, came)| Step::Settle { lease, came }),
         3 => index().prop_map(|settlement| Step::Repeat { settlement }),
-        2 => index().prop_map(|lease| Step::GiveBack { lease }),
         8 => (0_i64..40).prop_map(|seconds| Step::Wait { seconds }),
         3 => Just(Step::TakeBack),
         2 => endpoint.clone().prop_map(|endpoint| Step::Disable { endpoint }),

@@ -17,7 +17,7 @@ use waypost_postgres::lease::{ClaimLimits, Claimed};
 
 use super::rows::Rows;
 use super::step::{Begins, Came, ENDPOINTS, Step};
-use crate::scene::{EVERYTHING, MAX_AGE, Scene, TERM, Tenant, answered};
+use crate::scene::{EVERYTHING, MAX_AGE, RETRY, Scene, TERM, Tenant, answered};
 use delivery::{Model, State};
 
 /// What an endpoint is at the moment.
@@ -90,9 +90,6 @@ impl<'a> World<'a> {
             Step::Repeat { settlement } if !self.settled.is_empty() => {
                 return self.settle(settlement.index(self.settled.len())).await;
             }
-            Step::GiveBack { lease } if !self.taken.is_empty() => {
-                return self.give_back(*lease.get(&self.taken)).await;
-            }
             Step::Wait { seconds } => self.scene.clock.advance(TimeDelta::seconds(*seconds)),
             Step::TakeBack => return self.take_back().await,
             Step::Disable { endpoint } => return self.disable(*endpoint).await,
@@ -104,7 +101,7 @@ impl<'a> World<'a> {
                 return self.retry(*delivery.get(&ids)).await;
             }
             // There is nothing yet to do it with.
-            Step::Settle { .. } | Step::Repeat { .. } | Step::GiveBack { .. } | Step::Retry { .. } => {}
+            Step::Settle { .. } | Step::Repeat { .. } | Step::Retry { .. } => {}
         }
         Ok(())
     }
@@ -227,27 +224,18 @@ impl<'a> World<'a> {
         let now = self.now();
         let settlement = &self.settled[index];
         let settled = self.scene.settle(std::slice::from_ref(settlement)).await;
-        let applied = self.deliveries.get_mut(&settlement.delivery).unwrap().settle(settlement, now);
+        let model = self.deliveries.get_mut(&settlement.delivery).unwrap();
+        let is_new =
+            settlement.attempt.as_ref().is_some_and(|attempt| !model.tries.contains_key(&attempt.id));
+        let applied = model.settle(settlement, now);
         prop_assert_eq!((settled.applied, settled.lost), if applied { (1, 0) } else { (0, 1) });
-        if settlement.gone {
+        if settlement.gone && is_new {
             let id = settlement.endpoint;
             let endpoint = self.endpoints.iter_mut().find(|(known, _)| *known == id).unwrap();
             if endpoint.1 == Endpoint::Enabled {
                 endpoint.1 = Endpoint::Disabled;
             }
         }
-        Ok(())
-    }
-
-    async fn give_back(&mut self, taken: Taken) -> Result<(), TestCaseError> {
-        let leases = [(taken.delivery, taken.lease.token)];
-        let given = self.scene.store.give_back_across_environments(&leases).await.unwrap();
-        let model = self.deliveries.get_mut(&taken.delivery).unwrap();
-        let valid = model.has_lease(taken.lease.token);
-        if valid {
-            model.state = State::Pending;
-        }
-        prop_assert_eq!(given, u64::from(valid));
         Ok(())
     }
 
@@ -259,13 +247,13 @@ impl<'a> World<'a> {
             model.state = State::Pending;
             expired += 1;
         }
-        prop_assert_eq!(back, expired);
+        prop_assert_eq!(back.count, expired);
         Ok(())
     }
 
     async fn disable(&mut self, index: usize) -> Result<(), TestCaseError> {
         let (id, state) = self.endpoints[index];
-        let answer = self.tenant.store.disable_endpoint(id).await.unwrap();
+        let answer = self.tenant.store.disable_endpoint(id, MAX_AGE).await.unwrap();
         prop_assert_eq!(answer.is_some(), state != Endpoint::Deleted);
         if state != Endpoint::Deleted {
             self.endpoints[index].1 = Endpoint::Disabled;
@@ -319,7 +307,7 @@ impl<'a> World<'a> {
 
     async fn retry(&mut self, id: DeliveryId) -> Result<(), TestCaseError> {
         let now = self.now();
-        let answer = self.tenant.store.retry_delivery(id, MAX_AGE).await.unwrap();
+        let answer = self.tenant.store.retry_delivery(id, RETRY).await.unwrap();
         let endpoint = self.endpoint(self.deliveries[&id].endpoint);
         let model = self.deliveries.get_mut(&id).unwrap();
         let status = model.status();

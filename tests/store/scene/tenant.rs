@@ -1,6 +1,7 @@
 //! An environment, its objects, and what arrives for it.
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde_json::Map;
 use uuid::Uuid;
 use waypost_core::account::Name;
@@ -13,7 +14,7 @@ use waypost_core::filter::{Filter, FilterSpec};
 use waypost_core::id::{
     ConnectionKey, DeliveryId, EndpointId, EnvironmentId, EventId, IntegrationId, TenantId,
 };
-use waypost_core::integration::UniqueKey;
+use waypost_core::integration::{AppCredentials, UniqueKey};
 use waypost_core::page::Page;
 use waypost_core::provider::Provider;
 use waypost_postgres::TenantStore;
@@ -74,6 +75,29 @@ impl Tenant {
             filter: Filter::parse(filter).unwrap(),
         };
         self.store.create_endpoint(new).await.unwrap().id
+    }
+
+    /// Gives the environment secrets of each kind: of an endpoint, of the integration, and of a connection.
+    pub(crate) async fn secrets(&self) {
+        let secret = || SecretString::from("not so secret after all");
+        let new = NewEndpoint {
+            url: EndpointUrl::parse("https://receiver.example/hook").unwrap(),
+            description: String::new(),
+            headers: vec![("x-token".to_owned(), secret())],
+            filter: Filter::parse(FilterSpec::default()).unwrap(),
+        };
+        let endpoint = self.store.create_endpoint(new).await.unwrap().id;
+        self.store.rotate_endpoint_secret(endpoint, MAX_AGE).await.unwrap();
+        let credentials =
+            AppCredentials { client_id: "app".to_owned(), client_secret: secret(), scopes: None };
+        let changes = IntegrationChanges {
+            credentials: Some(credentials),
+            webhook_secret: Some(secret()),
+            ..IntegrationChanges::default()
+        };
+        let written = self.store.update_integration(&key(), changes, MAX_AGE).await.unwrap();
+        assert!(matches!(written, Written::Done(_)), "{written:?}");
+        self.connection_with_override("conn-1", some_tenant()).await;
     }
 
     /// Gives `primary` a URL, and switches the notices of new connections off.

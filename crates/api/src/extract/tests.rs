@@ -169,3 +169,100 @@ async fn an_id_that_does_not_parse_is_not_found() {
     assert_eq!(Id::<u32>::extract(&request("7")).await.unwrap().0, 7);
     assert_eq!(Id::<u32>::extract(&request("x")).await.unwrap_err().code(), "not_found");
 }
+
+#[test]
+fn a_wrong_type_is_told_in_words_of_json_without_the_value() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its types matter")]
+    struct Everything {
+        text: Option<String>,
+        list: Option<Vec<String>>,
+        object: Option<serde_json::Map<String, Value>>,
+        #[serde(default, deserialize_with = "as_object")]
+        fields: Option<Inner>,
+        flag: Option<bool>,
+        number: Option<f64>,
+        count: Option<u32>,
+        small: Option<u8>,
+        time: Option<chrono::DateTime<chrono::Utc>>,
+        guid: Option<uuid::Uuid>,
+        word: Option<Word>,
+        bare: Option<Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Deliver,
+        Discard,
+    }
+
+    for (json, message) in [
+        (r#"{"text":7}"#, "must be a text, not a number"),
+        (r#"{"text":[]}"#, "must be a text, not a list"),
+        (r#"{"text":{}}"#, "must be a text, not an object"),
+        (r#"{"text":true}"#, "must be a text, not true or false"),
+        (r#"{"list":"secret"}"#, "must be a list, not a text"),
+        (r#"{"list":[null]}"#, "must be a text, not null"),
+        (r#"{"object":[]}"#, "must be an object, not a list"),
+        (r#"{"fields":[7]}"#, "must be an object, not a list"),
+        (r#"{"bare":7}"#, "must be an object, not a number"),
+        (r#"{"bare":[]}"#, "must be an object"),
+        (r#"{"flag":"yes"}"#, "must be true or false, not a text"),
+        (r#"{"number":"7"}"#, "must be a number, not a text"),
+        (r#"{"count":-1}"#, "must be a whole number from 0"),
+        (r#"{"count":1.5}"#, "must be a whole number from 0"),
+        (r#"{"small":256}"#, "must be a whole number from 0 to 255"),
+        (r#"{"time":7}"#, "a time is wanted, as 2026-11-22T06:00:00Z"),
+        (r#"{"time":"secret"}"#, "a time is wanted, as 2026-11-22T06:00:00Z"),
+        (r#"{"guid":7}"#, "a GUID is wanted, as 84bd8158-6d4d-4958-8b9f-9d6445542f95"),
+        (r#"{"word":"secret"}"#, r#"must be one of "deliver", "discard""#),
+        (r#"{"word":7}"#, "must be of another type"),
+        (r#"{"word":["deliver"]}"#, "must be of another type"),
+        ("[]", "must be an object, not a list"),
+        ("null", "must be an object, not null"),
+        (r#""secret""#, "must be an object, not a text"),
+    ] {
+        let (code, issues) = refusal(parse_body::<Everything>(json.as_bytes()));
+        assert_eq!((code, issues[0].message.as_str()), ("invalid_body", message), "{json}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_told_with_its_place() {
+    for (json, message) in [
+        ("{", "The body is not valid JSON: EOF while parsing an object at line 1 column 1"),
+        (r#"{"name":1e999}"#, "The body is not valid JSON: number out of range at line 1 column 13"),
+        (r#"{"name":"n"} x"#, "The body is not valid JSON: trailing characters at line 1 column 14"),
+    ] {
+        let ApiError::Invalid { message: told, .. } = parse_body::<Outer>(json.as_bytes()).unwrap_err()
+        else {
+            panic!("{json}")
+        };
+        assert_eq!(told, message, "{json}");
+    }
+}
+
+#[test]
+fn a_null_is_no_value_where_one_must_be_given() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Changes {
+        #[serde(default, deserialize_with = "given")]
+        name: Option<String>,
+        #[serde(default, deserialize_with = "given_object")]
+        inner: Option<Inner>,
+    }
+    let absent: Changes = parse_body(b"{}").unwrap();
+    assert!(absent.name.is_none() && absent.inner.is_none());
+    let there: Changes = parse_body(br#"{"name":"n","inner":{"size":1}}"#).unwrap();
+    assert!(there.name.is_some() && there.inner.is_some());
+    for (json, message) in [
+        (r#"{"name":null}"#, "must be a text, not null"),
+        (r#"{"inner":null}"#, "must be an object, not null"),
+        (r#"{"inner":[1]}"#, "must be an object, not a list"),
+    ] {
+        let (_, issues) = refusal(parse_body::<Changes>(json.as_bytes()));
+        assert_eq!((issues[0].message.as_str(), issues[0].path.len()), (message, 1), "{json}");
+    }
+}

@@ -1,7 +1,6 @@
 //! `/admin/accounts`: accounts and the environments that they own.
 
 use actix_web::{HttpResponse, get, post, web};
-use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +15,7 @@ use crate::extract::{Body, Id};
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::environments::EnvironmentView;
 use crate::routes::routes;
+use crate::time::Time;
 
 /// A new account or environment.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,7 +34,7 @@ pub(crate) struct AccountView {
     id: AccountId,
     #[schema(value_type = String)]
     name: Name,
-    created_at: DateTime<Utc>,
+    created_at: Time,
 }
 
 /// A new environment, with what is shown once only.
@@ -51,7 +51,7 @@ pub(crate) struct NewEnvironmentView {
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
-        Self { id: account.id, name: account.name, created_at: account.created_at }
+        Self { id: account.id, name: account.name, created_at: account.created_at.into() }
     }
 }
 

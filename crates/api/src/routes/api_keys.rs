@@ -19,6 +19,7 @@ use crate::extract::{Body, Path};
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::environments::{Address, Success};
 use crate::routes::routes;
+use crate::time::{Time, read};
 
 /// Names a key.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -42,6 +43,7 @@ pub(crate) struct Wanted {
     #[schema(value_type = Option<Vec<String>>, min_items = 1, example = json!(["environment:connections:*"]))]
     scopes: Option<Vec<Grant>>,
     /// When it ends by itself.
+    #[serde(default, deserialize_with = "read")]
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -55,10 +57,10 @@ pub(crate) struct ApiKeyView {
     display_name: Name,
     #[schema(value_type = Vec<String>)]
     scopes: Vec<Grant>,
-    created_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
+    created_at: Time,
+    expires_at: Option<Time>,
     /// To the minute.
-    last_used_at: Option<DateTime<Utc>>,
+    last_used_at: Option<Time>,
 }
 
 /// A new key, with the key itself.
@@ -77,9 +79,9 @@ impl From<ApiKey> for ApiKeyView {
             id: key.id,
             display_name: key.display_name,
             scopes: key.scopes,
-            created_at: key.created_at,
-            expires_at: key.expires_at,
-            last_used_at: key.last_used_at,
+            created_at: key.created_at.into(),
+            expires_at: key.expires_at.map(Time::from),
+            last_used_at: key.last_used_at.map(Time::from),
         }
     }
 }

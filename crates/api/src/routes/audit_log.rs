@@ -14,6 +14,7 @@ use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::routes;
+use crate::time::{Time, read};
 
 /// Which changes.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,8 +24,10 @@ pub(crate) struct Filters {
     /// Those of one environment, by its uuid.
     environment: Option<Uuid>,
     /// Those from this time on.
+    #[serde(default, deserialize_with = "read")]
     since: Option<DateTime<Utc>>,
     /// Those before this time.
+    #[serde(default, deserialize_with = "read")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -33,7 +36,7 @@ pub(crate) struct Filters {
 #[schema(as = AuditEntry)]
 pub(crate) struct EntryView {
     id: Uuid,
-    at: DateTime<Utc>,
+    at: Time,
     /// The uuid of the environment that it happened in.
     #[schema(value_type = Option<Uuid>)]
     environment: Option<EnvironmentId>,
@@ -57,16 +60,27 @@ impl From<Entry> for EntryView {
     fn from(entry: Entry) -> Self {
         Self {
             id: entry.id,
-            at: entry.at,
+            at: entry.at.into(),
             environment: entry.environment,
             actor_kind: entry.actor_kind,
             actor: entry.actor,
             request_id: entry.request_id,
             action: entry.action,
             object: entry.object,
-            detail: entry.detail,
+            detail: with_our_times(entry.detail),
         }
     }
+}
+
+/// The detail with its times written as all others: it was kept with as many digits as they had.
+fn with_our_times(detail: Value) -> Value {
+    let Value::Object(members) = detail else { return detail };
+    let written = members.into_iter().map(|(name, value)| {
+        let is_time = name.ends_with("_at") || name.ends_with("_until");
+        let at = value.as_str().filter(|_| is_time).and_then(|text| text.parse::<DateTime<Utc>>().ok());
+        (name, at.map_or(value, |at| Value::String(crate::time::nango(at))))
+    });
+    Value::Object(written.collect())
 }
 
 /// List changes

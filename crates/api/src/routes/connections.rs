@@ -1,15 +1,15 @@
 //! `/connections`: customers' authorizations at a provider, in Nango's shapes.
 //!
-//! The handlers of the old singular paths (`aliases`) call the functions here.
+//! Most are served at the singular paths of older clients too.
 
-pub(crate) mod aliases;
 mod end_user;
 mod input;
 mod list;
 mod metadata;
+pub(crate) mod old_metadata;
 mod view;
 
-use actix_web::{HttpResponse, delete, get, patch, post, web};
+use actix_web::{HttpResponse, patch, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use waypost_core::connection::ConnectionId;
@@ -20,10 +20,10 @@ use waypost_postgres::connection::Found;
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, Path, Query};
-use crate::nango::{time, time_with_offset};
 use crate::routes::environments::Success;
-use crate::routes::routes;
+use crate::routes::{Renamed, routes};
 use crate::surroundings::Surroundings;
+use crate::time::{nango, nango_with_offset};
 
 use input::{Changes, Wanted};
 use list::{ListQuery, list};
@@ -103,6 +103,8 @@ fn named(names: Result<Names, Found<std::convert::Infallible>>) -> Result<Names,
 ///
 /// Newest first, without credentials and configuration. Without `limit` the first 10,000.
 #[utoipa::path(
+    get,
+    path = "/connections",
     tag = "Connections",
     security(("api_key" = [])),
     params(ListQuery),
@@ -113,7 +115,6 @@ fn named(names: Result<Names, Found<std::convert::Infallible>>) -> Result<Names,
         (status = 403, description = "The key lacks `environment:connections:list`", body = ErrorBody),
     )
 )]
-#[get("/connections")]
 async fn list_connections(
     authorized: Authorized<scope::ConnectionsList>,
     query: Query<Vec<(String, String)>>,
@@ -127,6 +128,8 @@ async fn list_connections(
 /// Without `connection_id` a new one gets a UUID. `token` may be absent; so may the credentials, where the integration
 /// holds an app registration. A `connection_config.tenantId` that is a domain is resolved to the tenant's GUID.
 #[utoipa::path(
+    post,
+    path = "/connections",
     tag = "Connections",
     security(("api_key" = [])),
     request_body = Wanted,
@@ -138,34 +141,28 @@ async fn list_connections(
         (status = 404, description = "No such integration", body = ErrorBody),
     )
 )]
-#[post("/connections")]
 async fn create_connection(
     authorized: Authorized<scope::ConnectionsCreate>,
     wanted: Body<Wanted>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
-    create(authorized, wanted.0, &surroundings).await
-}
-
-async fn create(
-    authorized: Authorized<scope::ConnectionsCreate>,
-    wanted: Wanted,
-    surroundings: &Surroundings,
-) -> Result<HttpResponse, ApiError> {
+    let wanted = wanted.0;
     let unknown = || ApiError::not_found("Integration does not exist");
     let integration = authorized.tenant.find_integration(wanted.integration()).await?.ok_or_else(unknown)?;
-    let new = wanted.check(&integration, surroundings).await?;
+    let new = wanted.check(&integration, &surroundings).await?;
     let upserted = authorized.tenant.upsert_connection(new, surroundings.settings.max_age).await?;
     let connection = upserted.ok_or_else(unknown)?.connection;
     surroundings.connection_written(connection.tenant.is_some());
     let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
-    Ok(HttpResponse::Created().json(ConnectionView::of(connection, shown, time)))
+    Ok(HttpResponse::Created().json(ConnectionView::of(connection, shown, nango)))
 }
 
 /// Get a connection
 ///
 /// `credentials` is `{}` for keys without `environment:connections:read_credentials`.
 #[utoipa::path(
+    get,
+    path = "/connections/{connection_id}",
     tag = "Connections",
     security(("api_key" = [])),
     params(Address, Reading),
@@ -177,20 +174,12 @@ async fn create(
         (status = 404, description = "No such connection", body = ErrorBody),
     )
 )]
-#[get("/connections/{connection_id}")]
 async fn get_connection(
     authorized: Authorized<scope::ConnectionsRead>,
     address: Path<Address>,
     reading: Query<Reading>,
 ) -> Result<HttpResponse, ApiError> {
-    read(authorized, address.0, reading.0).await
-}
-
-async fn read(
-    authorized: Authorized<scope::ConnectionsRead>,
-    address: Address,
-    reading: Reading,
-) -> Result<HttpResponse, ApiError> {
+    let reading = reading.0;
     let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
     if !shown && (reading.force_refresh || reading.refresh_token || reading.refresh_github_app_jwt_token) {
         let scope = Scope::ConnectionsReadCredentials.as_str();
@@ -198,7 +187,7 @@ async fn read(
             message: format!("Credential and refresh options require the {scope} scope"),
         });
     }
-    let names = named(Names::parse(reading.provider_config_key, address.connection_id))?;
+    let names = named(Names::parse(reading.provider_config_key, address.0.connection_id))?;
     let found = if shown {
         authorized.tenant.fetch_connection(&names.integration, &names.id).await?
     } else {
@@ -209,7 +198,7 @@ async fn read(
         let message = "This version of Waypost can't get tokens yet: leave force_refresh out";
         return Err(ApiError::bad_request("refresh_not_available", message));
     }
-    Ok(HttpResponse::Ok().json(ConnectionView::of(connection, shown, time_with_offset)))
+    Ok(HttpResponse::Ok().json(ConnectionView::of(connection, shown, nango_with_offset)))
 }
 
 /// Change a connection
@@ -250,6 +239,8 @@ async fn update_connection(
 ///
 /// Its credentials are destroyed, and what is on its way for it is discarded, visibly.
 #[utoipa::path(
+    delete,
+    path = "/connections/{connection_id}",
     tag = "Connections",
     security(("api_key" = [])),
     params(Address, Owner),
@@ -260,24 +251,14 @@ async fn update_connection(
         (status = 403, description = "The key lacks `environment:connections:delete`", body = ErrorBody),
     )
 )]
-#[delete("/connections/{connection_id}")]
 async fn delete_connection(
     authorized: Authorized<scope::ConnectionsDelete>,
     address: Path<Address>,
     owner: Query<Owner>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
-    remove(authorized, address.0, owner.0, &surroundings).await
-}
-
-async fn remove(
-    authorized: Authorized<scope::ConnectionsDelete>,
-    address: Address,
-    owner: Owner,
-    surroundings: &Surroundings,
-) -> Result<HttpResponse, ApiError> {
     let unknown = || ApiError::bad_request("unknown_connection", "There is no such connection");
-    let names = Names::parse(owner.provider_config_key, address.connection_id).map_err(|_| unknown())?;
+    let names = Names::parse(owner.0.provider_config_key, address.0.connection_id).map_err(|_| unknown())?;
     let max_age = surroundings.settings.max_age;
     match authorized.tenant.delete_connection(&names.integration, &names.id, max_age).await? {
         Found::Connection(()) => {
@@ -292,6 +273,8 @@ async fn remove(
 ///
 /// Of one connection or several; when one of them doesn't exist, none is changed.
 #[utoipa::path(
+    post,
+    path = "/connections/metadata",
     tag = "Connections",
     security(("api_key" = [])),
     request_body = MetadataBody,
@@ -303,7 +286,6 @@ async fn remove(
         (status = 404, description = "No such connection", body = ErrorBody),
     )
 )]
-#[post("/connections/metadata")]
 async fn set_metadata(
     authorized: Authorized<scope::ConnectionsUpdate>,
     body: Body<MetadataBody>,
@@ -317,6 +299,8 @@ async fn set_metadata(
 /// The given members are added, over those of the same name. Of one connection or several; when one of them doesn't
 /// exist, none is changed.
 #[utoipa::path(
+    patch,
+    path = "/connections/metadata",
     tag = "Connections",
     security(("api_key" = [])),
     request_body = MetadataBody,
@@ -328,7 +312,6 @@ async fn set_metadata(
         (status = 404, description = "No such connection", body = ErrorBody),
     )
 )]
-#[patch("/connections/metadata")]
 async fn update_metadata(
     authorized: Authorized<scope::ConnectionsUpdate>,
     body: Body<MetadataBody>,
@@ -337,13 +320,12 @@ async fn update_metadata(
     Ok(HttpResponse::Ok().json(echo))
 }
 
+/// What older clients of Nango call.
+const SINGULAR: Renamed = Renamed { path: "/connections", old: "/connection" };
+
 // The paths of metadata stand before those with an id, which would take them too.
 routes![
-    set_metadata,
-    update_metadata,
-    list_connections,
-    create_connection,
-    get_connection,
+    renamed SINGULAR:
+        set_metadata, update_metadata, list_connections, create_connection, get_connection, delete_connection;
     update_connection,
-    delete_connection,
 ];

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use waypost_core::delivery::{DeliveryStatus, Ending, Response};
 use waypost_core::id::{DeliveryId, EndpointId, EventId};
-use waypost_postgres::delivery::{DeliveryFilter, Retry, StoredAttempt, StoredDelivery};
+use waypost_postgres::delivery::{DeliveryFilter, Retry, RetryBounds, StoredAttempt, StoredDelivery};
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, Id, known_word};
-use crate::nango::time;
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::routes;
 use crate::surroundings::Surroundings;
+use crate::time::{Time, read};
 
 /// Which deliveries.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,8 +34,10 @@ pub(crate) struct Filters {
     #[serde(default, deserialize_with = "known_word")]
     status: Option<DeliveryStatus>,
     /// Those made from this time on.
+    #[serde(default, deserialize_with = "read")]
     since: Option<DateTime<Utc>>,
     /// Those made before this time.
+    #[serde(default, deserialize_with = "read")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -61,12 +63,9 @@ pub(crate) struct DeliveryView {
     /// Requests made so far.
     attempts: u32,
     /// When it is due, while it is pending.
-    #[schema(value_type = Option<DateTime<Utc>>)]
-    next_attempt_at: Option<String>,
-    #[schema(value_type = DateTime<Utc>)]
-    created_at: String,
-    #[schema(value_type = DateTime<Utc>)]
-    updated_at: String,
+    next_attempt_at: Option<Time>,
+    created_at: Time,
+    updated_at: Time,
 }
 
 /// A delivery with its attempts.
@@ -85,8 +84,7 @@ pub(crate) struct DetailView {
 pub(crate) struct AttemptView {
     /// From 1.
     number: u32,
-    #[schema(value_type = DateTime<Utc>)]
-    started_at: String,
+    started_at: Time,
     duration_ms: u32,
     /// The status of the answer; null when none came.
     status_code: Option<u16>,
@@ -107,9 +105,9 @@ impl From<StoredDelivery> for DeliveryView {
             status: delivery.status.as_str(),
             reason: delivery.ending.and_then(Ending::reason),
             attempts: delivery.attempts,
-            next_attempt_at: delivery.next_attempt_at.map(time),
-            created_at: time(delivery.created_at),
-            updated_at: time(delivery.updated_at),
+            next_attempt_at: delivery.next_attempt_at.map(Time::from),
+            created_at: delivery.created_at.into(),
+            updated_at: delivery.updated_at.into(),
         }
     }
 }
@@ -118,7 +116,7 @@ impl From<StoredAttempt> for AttemptView {
     fn from(attempt: StoredAttempt) -> Self {
         Self {
             number: attempt.number,
-            started_at: time(attempt.started_at),
+            started_at: attempt.started_at.into(),
             duration_ms: attempt.duration_ms,
             status_code: attempt.status_code,
             error: attempt.error,
@@ -221,8 +219,9 @@ async fn retry_delivery(
     _nothing: Body<Nothing>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
-    let retry =
-        caller.tenant.retry_delivery(id.0, surroundings.settings.max_age).await?.ok_or_else(unknown)?;
+    let settings = &surroundings.settings;
+    let bounds = RetryBounds { max_age: settings.max_age, keep: settings.keep };
+    let retry = caller.tenant.retry_delivery(id.0, bounds).await?.ok_or_else(unknown)?;
     let delivery = begun(retry)?;
     surroundings.work_waits();
     Ok(HttpResponse::Accepted().json(DeliveryView::from(delivery)))
@@ -233,6 +232,9 @@ fn begun(retry: Retry) -> Result<StoredDelivery, ApiError> {
         Retry::Begun(delivery) => return Ok(delivery),
         Retry::NoEndpoint => ("endpoint_gone", "Its endpoint was deleted or has no URL any more"),
         Retry::NoEvent => ("event_gone", "Its event is older than what is kept"),
+        Retry::Leaving => {
+            ("event_leaving", "Its event is older than retention.events and about to leave the history")
+        }
         Retry::Refused(status) => match status {
             DeliveryStatus::Held => ("delivery_held", "It waits for its endpoint: enable that to send it"),
             DeliveryStatus::Delivered => ("delivery_delivered", "It was delivered already"),
@@ -273,6 +275,7 @@ mod tests {
             (Retry::Refused(DeliveryStatus::Discarded), "delivery_discarded"),
             (Retry::NoEndpoint, "endpoint_gone"),
             (Retry::NoEvent, "event_gone"),
+            (Retry::Leaving, "event_leaving"),
         ] {
             assert_eq!(begun(retry).unwrap_err().code(), code);
         }

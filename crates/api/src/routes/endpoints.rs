@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use waypost_core::clock::SharedClock;
 use waypost_core::endpoint::EndpointKind;
 use waypost_core::id::EndpointId;
-use waypost_postgres::endpoint::{Held, Rotation};
+use waypost_postgres::endpoint::{EndpointError, Held, Rotation};
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
@@ -19,6 +19,7 @@ use crate::page::{Listed, PageParams, Paged};
 use crate::routes::environments::Success;
 use crate::routes::routes;
 use crate::surroundings::Surroundings;
+use crate::time::Time;
 
 use input::{Changes, Enable, Wanted};
 use trial::{Trial, TrialView};
@@ -53,14 +54,15 @@ async fn list_endpoints(
 
 /// Create an endpoint
 ///
-/// It gets a signing secret of its own.
+/// It gets a signing secret of its own. An environment has at most 1,000 endpoints made this way; one more is refused with
+/// `resource_capped`.
 #[utoipa::path(
     tag = "Endpoints",
     security(("api_key" = [])),
     request_body = Wanted,
     responses(
         (status = 201, description = "The endpoint", body = EndpointView),
-        (status = 400, description = "The body is invalid, or the URL is not allowed", body = ErrorBody),
+        (status = 400, description = "The body is invalid, the URL is not allowed, or there are as many endpoints as there may be (`resource_capped`)", body = ErrorBody),
         (status = 401, description = "No valid API key", body = ErrorBody),
         (status = 403, description = "The key lacks `environment:webhooks:write`", body = ErrorBody),
     )
@@ -188,7 +190,7 @@ async fn enable_endpoint(
 
 /// Disable an endpoint
 ///
-/// Its deliveries are held until it is enabled again.
+/// Its deliveries are held until it is enabled again; the other endpoints are told by a notice.
 #[utoipa::path(
     tag = "Endpoints",
     security(("api_key" = [])),
@@ -208,7 +210,8 @@ async fn disable_endpoint(
     _nothing: Body<Nothing>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
-    let disabled = authorized.tenant.disable_endpoint(id.0).await?.ok_or_else(unknown)?;
+    let max_age = surroundings.settings.max_age;
+    let disabled = authorized.tenant.disable_endpoint(id.0, max_age).await?.ok_or_else(unknown)?;
     surroundings.endpoint_changed();
     Ok(HttpResponse::Ok().json(EndpointView::from(disabled)))
 }
@@ -261,7 +264,7 @@ async fn rotate_endpoint_secret(
     match authorized.tenant.rotate_endpoint_secret(id.0, surroundings.settings.secret_grace).await? {
         Rotation::Done(rotated) => Ok(HttpResponse::Ok().json(RotatedView {
             secret: rotated.secret.expose_secret().to_owned(),
-            previous_valid_until: rotated.previous_valid_until,
+            previous_valid_until: rotated.previous_valid_until.map(Time::from),
         })),
         Rotation::SignsAsPrimary => {
             let message = "An override signs with the secret of primary: rotate that one";
@@ -297,7 +300,18 @@ async fn test_endpoint(
 ) -> Result<HttpResponse, ApiError> {
     let target = authorized.tenant.endpoint_target(id.0).await?.ok_or_else(unknown)?;
     let trial = Trial::of(&target, clock.now());
-    Ok(HttpResponse::Ok().json(trial.send(&surroundings.webhooks, &target).await))
+    Ok(HttpResponse::Ok().json(trial.send(&surroundings.webhooks, &target).await?))
+}
+
+impl From<EndpointError> for ApiError {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::TooMany => {
+                Self::bad_request("resource_capped", format!("{error}; delete one that is not needed"))
+            }
+            EndpointError::Store(error) => error.into(),
+        }
+    }
 }
 
 routes![

@@ -1,7 +1,6 @@
 //! `/admin/environments/{environment}`: one environment.
 
 use actix_web::{HttpResponse, delete, get, patch, web};
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -12,8 +11,9 @@ use waypost_postgres::account::{EnvironmentChange, EnvironmentError};
 
 use crate::auth::{Operator, Viewer};
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::{Body, Path};
+use crate::extract::{Body, Path, given};
 use crate::routes::routes;
+use crate::time::Time;
 
 /// Names an environment.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -40,19 +40,26 @@ pub(crate) struct EnvironmentView {
     on_auth_refresh_error: bool,
     /// Leave `clientState` in forwarded items.
     forward_client_state: bool,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    created_at: Time,
+    updated_at: Time,
 }
 
-/// What shall change; what is absent stays.
+/// What shall change; what is absent stays, and null is refused.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EnvironmentChange)]
 pub(crate) struct Change {
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
     name: Option<Name>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     on_auth_creation: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     on_auth_refresh_error: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     forward_client_state: Option<bool>,
 }
 
@@ -78,8 +85,8 @@ impl From<Environment> for EnvironmentView {
             on_auth_creation: environment.webhooks.on_auth_creation,
             on_auth_refresh_error: environment.webhooks.on_auth_refresh_error,
             forward_client_state: environment.webhooks.forward_client_state,
-            created_at: environment.created_at,
-            updated_at: environment.updated_at,
+            created_at: environment.created_at.into(),
+            updated_at: environment.updated_at.into(),
         }
     }
 }

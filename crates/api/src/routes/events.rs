@@ -17,10 +17,10 @@ use waypost_postgres::event::{EventDetail, EventFilter, StoredEvent, Subscriptio
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Id, known_word};
-use crate::nango::time;
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::deliveries::DeliveryView;
 use crate::routes::routes;
+use crate::time::{Time, read};
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,8 +50,10 @@ pub(crate) struct Filters {
     #[serde(default, deserialize_with = "known_word")]
     subscription_id: Option<Subscription>,
     /// Those from this time on.
+    #[serde(default, deserialize_with = "read")]
     since: Option<DateTime<Utc>>,
     /// Those before this time.
+    #[serde(default, deserialize_with = "read")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -105,8 +107,7 @@ pub(crate) struct EventView {
     items: u32,
     /// Graph's ids of the subscriptions that its items name.
     subscriptions: Vec<Uuid>,
-    #[schema(value_type = DateTime<Utc>)]
-    received_at: String,
+    received_at: Time,
 }
 
 /// An event with what is sent and where it went.
@@ -133,7 +134,7 @@ impl From<StoredEvent> for EventView {
             tenant_id: event.tenant,
             items: event.items,
             subscriptions: event.subscriptions,
-            received_at: time(event.received_at),
+            received_at: event.received_at.into(),
         }
     }
 }
@@ -227,7 +228,7 @@ mod tests {
         );
         assert_eq!(filters.status, Some(EventStatus::Dead));
         assert!(matches!(filters.subscription_id, Some(Subscription(SubscriptionRef::Own(_)))));
-        assert_eq!(filters.until.map(time).as_deref(), Some("2026-11-22T23:00:00.500Z"));
+        assert_eq!(filters.until.map(crate::time::nango).as_deref(), Some("2026-11-22T23:00:00.500Z"));
     }
 
     #[test]

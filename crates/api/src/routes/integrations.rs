@@ -15,10 +15,10 @@ use waypost_postgres::integration::Written;
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody, Issue};
 use crate::extract::{Body, Path, Query};
-use crate::page::NoFilters;
 use crate::routes::environments::Success;
 use crate::routes::routes;
 use crate::surroundings::Surroundings;
+use crate::time::Time;
 
 use input::{Changes, Include, Rotate, Wanted};
 use view::{Credentials, IntegrationBody, IntegrationList, IntegrationView, RotatedView};
@@ -57,7 +57,6 @@ impl Address {
 #[get("/integrations")]
 async fn list_integrations(
     authorized: Authorized<scope::IntegrationsList>,
-    _no_filters: Query<NoFilters>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
     let integrations = authorized.tenant.list_integrations().await?;
@@ -205,7 +204,6 @@ fn written(
 async fn delete_integration(
     authorized: Authorized<scope::IntegrationsDelete>,
     address: Path<Address>,
-    _no_filters: Query<NoFilters>,
     surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
     let unknown = || ApiError::not_found("Integration does not exist");
@@ -246,7 +244,7 @@ async fn rotate_webhook_secret(
     let rotated = rotated.ok_or_else(|| address.0.unknown())?;
     Ok(HttpResponse::Ok().json(RotatedView {
         webhook_secret: rotated.secret.expose_secret().to_owned(),
-        previous_valid_until: rotated.previous_valid_until,
+        previous_valid_until: rotated.previous_valid_until.map(Time::from),
     }))
 }
 

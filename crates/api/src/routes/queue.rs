@@ -1,7 +1,6 @@
 //! `/admin/queue`: how much work waits.
 
 use actix_web::{HttpResponse, get, web};
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use waypost_postgres::Store;
@@ -9,9 +8,8 @@ use waypost_postgres::queue::{Class, Queue};
 
 use crate::auth::Viewer;
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::Query;
-use crate::page::NoFilters;
 use crate::routes::routes;
+use crate::time::Time;
 
 /// One class of open deliveries.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,7 +18,7 @@ pub(crate) struct ClassView {
     /// How many there are.
     depth: i64,
     /// When the oldest of them was, or is, due.
-    oldest_due_at: Option<DateTime<Utc>>,
+    oldest_due_at: Option<Time>,
 }
 
 /// The open deliveries of all environments, by class.
@@ -41,7 +39,7 @@ pub(crate) struct QueueView {
 
 impl From<Class> for ClassView {
     fn from(class: Class) -> Self {
-        Self { depth: class.depth, oldest_due_at: class.oldest_due_at }
+        Self { depth: class.depth, oldest_due_at: class.oldest_due_at.map(Time::from) }
     }
 }
 
@@ -68,11 +66,7 @@ impl From<Queue> for QueueView {
     )
 )]
 #[get("/queue")]
-async fn show_queue(
-    _viewer: Viewer,
-    _query: Query<NoFilters>,
-    store: web::Data<Store>,
-) -> Result<HttpResponse, ApiError> {
+async fn show_queue(_viewer: Viewer, store: web::Data<Store>) -> Result<HttpResponse, ApiError> {
     let queue = store.queue_across_environments().await?;
     Ok(HttpResponse::Ok().json(QueueView::from(queue)))
 }

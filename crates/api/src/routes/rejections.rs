@@ -17,9 +17,9 @@ use waypost_postgres::rejection::{Refused, RejectionFilter, RejectionKey};
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::known_word;
-use crate::nango::time;
 use crate::page::{Listed, PageParams, Paged};
 use crate::routes::routes;
+use crate::time::{Time, read};
 
 /// Which refusals.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,8 +34,10 @@ pub(crate) struct Filters {
     #[serde(default, deserialize_with = "known_word")]
     reason: Option<Word>,
     /// Those from the minute of this time on.
+    #[serde(default, deserialize_with = "read")]
     since: Option<DateTime<Utc>>,
     /// Those of minutes that begin before this time.
+    #[serde(default, deserialize_with = "read")]
     until: Option<DateTime<Utc>>,
 }
 
@@ -84,8 +86,7 @@ pub(crate) struct RejectionView {
     /// `client_state_mismatch`, `tenant_mismatch`, `malformed_item`, …
     reason: &'static str,
     /// The minute, by its first moment.
-    #[schema(value_type = DateTime<Utc>)]
-    minute: String,
+    minute: Time,
     /// How many items, or requests that could not be read at all.
     count: u64,
     /// Up to five of them, without secrets or content.
@@ -98,7 +99,7 @@ impl From<Refused> for RejectionView {
         Self {
             provider_config_key: refused.unique_key,
             reason: refused.reason.as_str(),
-            minute: time(refused.minute),
+            minute: refused.minute.into(),
             count: refused.count,
             samples: refused.samples,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use actix_web::http::Method;
 use utoipa::openapi::path::Operation;
 
 use super::*;
@@ -68,12 +69,27 @@ fn the_table_tells_what_a_path_takes() {
     let mut table = Table::of([health::document(), metrics::document()], "");
     table.add(document_admin(), "");
     assert!(table.serves(&Method::GET, "/health/live"));
+    assert!(table.serves(&Method::HEAD, "/health/live"));
     assert!(!table.serves(&Method::POST, "/health/live"));
     assert!(!table.serves(&Method::GET, "/health"));
     let methods = table.methods_of("/admin/accounts/acc_1");
-    assert_eq!(methods.into_iter().collect::<Vec<_>>(), ["GET"]);
+    assert_eq!(methods.into_iter().collect::<Vec<_>>(), ["GET", "HEAD"]);
     let mirrored = Table::of(document_admin(), "/below/{name}");
     assert!(mirrored.serves(&Method::POST, "/below/x/admin/accounts"));
+}
+
+#[test]
+fn an_old_name_of_a_path_is_documented_by_the_new_one() {
+    let document = connections::document();
+    let paths = &document.paths.paths;
+    let (new, old) = (&paths["/connections/{connection_id}"], &paths["/connection/{connection_id}"]);
+    let (new_get, old_get) = (new.get.as_ref().unwrap(), old.get.as_ref().unwrap());
+    assert_eq!(old_get.operation_id.as_deref(), Some("get_connection_alias"));
+    assert!(old_get.deprecated == Some(utoipa::openapi::Deprecated::True));
+    assert!(old_get.responses == new_get.responses);
+    assert!(old_get.parameters == new_get.parameters);
+    assert!(new.patch.is_some() && old.patch.is_none(), "older clients never changed a connection");
+    assert!(paths.contains_key("/connection/metadata") && paths.contains_key("/connection"));
 }
 
 #[test]

@@ -8,9 +8,8 @@ use waypost_postgres::webhook_settings::{WebhookChanges, WebhookView};
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::{Body, Query};
+use crate::extract::{Body, given};
 use crate::nango::{Nothing, null_is_empty};
-use crate::page::NoFilters;
 use crate::routes::routes;
 use crate::surroundings::Surroundings;
 
@@ -44,7 +43,7 @@ impl From<WebhookView> for SettingsView {
     }
 }
 
-/// What shall change; what is absent stays. A URL that is empty or null is taken away.
+/// What shall change; what is absent stays. A URL that is empty or null is taken away; of a switch, null is refused.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookSettingsChange)]
@@ -53,8 +52,14 @@ struct SettingsChange {
     primary_url: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
     secondary_url: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     on_auth_creation: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     on_auth_refresh_error: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     forward_client_state: Option<bool>,
 }
 
@@ -102,10 +107,7 @@ struct SigningKeyView {
     )
 )]
 #[get("/environment/webhook-settings")]
-async fn get_webhook_settings(
-    authorized: Authorized<scope::WebhooksRead>,
-    _no_filters: Query<NoFilters>,
-) -> Result<HttpResponse, ApiError> {
+async fn get_webhook_settings(authorized: Authorized<scope::WebhooksRead>) -> Result<HttpResponse, ApiError> {
     let view = authorized.tenant.webhook_settings().await?;
     Ok(HttpResponse::Ok().json(SettingsView::from(view)))
 }

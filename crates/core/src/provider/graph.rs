@@ -6,7 +6,7 @@
 
 mod notification;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -156,11 +156,15 @@ struct Entry<'a> {
 }
 
 /// A draft while its items are gathered.
-struct Building(Draft);
+struct Building {
+    draft: Draft,
+    /// The draft's subscriptions, for looking one up.
+    subscriptions: HashSet<Uuid>,
+}
 
 impl Building {
     fn new(connection: Option<&ConnectionRef>, tenant: Option<TenantId>, forwarded: bool) -> Self {
-        Self(Draft {
+        let draft = Draft {
             connection: connection.cloned(),
             tenant,
             subscriptions: Vec::new(),
@@ -170,11 +174,12 @@ impl Building {
             rich: false,
             proof: None,
             forwarded,
-        })
+        };
+        Self { draft, subscriptions: HashSet::new() }
     }
 
     fn push(&mut self, entry: &Entry<'_>) {
-        let draft = &mut self.0;
+        let draft = &mut self.draft;
         if !draft.items.is_empty() {
             draft.payload.push(b',');
             draft.item_keys.push(',');
@@ -190,14 +195,14 @@ impl Building {
             resource: entry.item.resource.as_deref().map(Into::into),
         });
         if let Some(id) = entry.item.subscription
-            && !draft.subscriptions.contains(&id)
+            && self.subscriptions.insert(id)
         {
             draft.subscriptions.push(id);
         }
     }
 
     fn finish(self, proof: Option<&Bytes>) -> Draft {
-        let mut draft = self.0;
+        let mut draft = self.draft;
         draft.payload.extend_from_slice(b"]}");
         if draft.rich {
             draft.proof = proof.cloned();

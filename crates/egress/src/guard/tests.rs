@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
+mod fairness;
+mod name_server;
+
 /// Gives the answers it was told, in order and then the last one for ever, and counts how often it was asked.
 #[derive(Debug)]
 pub(crate) struct Scripted {

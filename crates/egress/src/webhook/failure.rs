@@ -7,11 +7,33 @@ use waypost_core::delivery::Failure;
 
 use crate::guard::Refused;
 
-/// What the chain of `error` says. A cause that names the reason exactly goes before one that only says when.
-pub(super) fn classify(error: &reqwest::Error) -> Failure {
-    if let Some(refused) = find::<Refused>(error) {
-        return refused.failure();
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// The attempt failed.
+    Failed(Failure),
+    /// There was no attempt.
+    Overloaded,
+}
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
+}
+
+impl From<Refused> for NoAnswer {
+    fn from(refused: Refused) -> Self {
+        refused.failure().map_or(Self::Overloaded, Self::Failed)
+    }
+}
+
+/// What the chain of `error` says. A cause that names the reason exactly goes before one that only says when.
+pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
+    find::<Refused>(error).map_or_else(|| failure(error).into(), |refused| (*refused).into())
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
     if error.is_builder() {
         return Failure::Request;
     }

@@ -8,6 +8,7 @@ use sqlx::{Postgres, Transaction};
 use waypost_core::id::EnvironmentId;
 
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::store::Actor;
 use crate::{Store, StoreError};
 
@@ -22,6 +23,14 @@ impl Store {
     /// When the store fails. If that happens after the environment is deleted, what is left over of its deliveries goes
     /// with [`Store::discard_of_deleted_across_environments`].
     pub async fn delete_environment(&self, id: EnvironmentId, actor: &Actor) -> Result<bool, StoreError> {
+        let deleted = retry_conflicts(|| self.try_delete_environment(id, actor)).await?;
+        if deleted {
+            while self.discard_chunk(id).await? > 0 {}
+        }
+        Ok(deleted)
+    }
+
+    async fn try_delete_environment(&self, id: EnvironmentId, actor: &Actor) -> Result<bool, StoreError> {
         let now = self.clock().now();
         let mut tx = self.requests().begin().await?;
         let deleted = sqlx::query!(
@@ -39,7 +48,6 @@ impl Store {
         let change = Change { action: "environment.delete", object: &id.to_string(), detail: json!({}) };
         self.record(&mut tx, Some(id), actor, change).await?;
         tx.commit().await?;
-        while self.discard_chunk(id).await? > 0 {}
         Ok(true)
     }
 
@@ -64,6 +72,10 @@ impl Store {
     }
 
     async fn discard_chunk(&self, id: EnvironmentId) -> Result<u64, StoreError> {
+        retry_conflicts(|| self.try_discard_chunk(id)).await
+    }
+
+    async fn try_discard_chunk(&self, id: EnvironmentId) -> Result<u64, StoreError> {
         let discarded = sqlx::query!(
             "WITH open AS (
                  -- In id order, as everybody locks deliveries, so that nobody waits in a circle.
@@ -84,7 +96,8 @@ impl Store {
     }
 }
 
-/// Makes what a deleted environment could still be used with useless.
+/// Destroys every secret of a deleted environment: nothing that is sealed for it is left, and no key opens it. What
+/// came and was sent stays sealed in its history until that leaves.
 async fn destroy_secrets(
     tx: &mut Transaction<'_, Postgres>,
     id: EnvironmentId,
@@ -113,5 +126,15 @@ async fn destroy_secrets(
     )
     .execute(&mut **tx)
     .await?;
+    sqlx::query!("DELETE FROM endpoint_secrets WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!(
+        "UPDATE endpoints SET headers = NULL, header_names = '{}', updated_at = $2
+         WHERE environment_id = $1 AND headers IS NOT NULL",
+        id,
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!("UPDATE environments SET signing_key = '' WHERE id = $1", id).execute(&mut **tx).await?;
     Ok(())
 }

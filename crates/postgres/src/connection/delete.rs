@@ -5,13 +5,14 @@ use serde_json::json;
 use sqlx::PgConnection;
 use waypost_core::connection::{ClientCredentials, Connection, ConnectionId};
 use waypost_core::event::EventKind;
-use waypost_core::id::IntegrationId;
+use waypost_core::id::{ConnectionKey, IntegrationId};
 use waypost_core::integration::UniqueKey;
 
 use super::row::{self, ConnectionRow};
 use super::write::Telling;
 use super::{Found, object};
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::integration::IntegrationRow;
 use crate::{StoreError, TenantStore};
 
@@ -26,6 +27,22 @@ impl TenantStore {
         id: &ConnectionId,
         max_age: TimeDelta,
     ) -> Result<Found<()>, StoreError> {
+        Ok(match retry_conflicts(|| self.try_delete_connection(integration, id, max_age)).await? {
+            Found::Connection(key) => {
+                self.discard_deliveries_of_connection(key).await?;
+                Found::Connection(())
+            }
+            Found::UnknownConnection => Found::UnknownConnection,
+            Found::UnknownIntegration => Found::UnknownIntegration,
+        })
+    }
+
+    async fn try_delete_connection(
+        &self,
+        integration: &UniqueKey,
+        id: &ConnectionId,
+        max_age: TimeDelta,
+    ) -> Result<Found<ConnectionKey>, StoreError> {
         let mut tx = self.begin().await?;
         let Some(owner) =
             IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await?
@@ -42,8 +59,7 @@ impl TenantStore {
             Change { action: "connection.delete", object: &object(integration, id), detail: json!({}) };
         self.record(&mut tx, change).await?;
         tx.commit().await?;
-        self.discard_deliveries_of_connection(key).await?;
-        Ok(Found::Connection(()))
+        Ok(Found::Connection(key))
     }
 
     /// Deletes the connections of an integration that is being deleted, and tells how many there were.

@@ -8,6 +8,7 @@ use waypost_core::integration::UniqueKey;
 
 use super::object;
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::{StoreError, TenantStore};
 
 /// How metadata changes.
@@ -34,6 +35,16 @@ impl TenantStore {
     /// # Errors
     /// When the store fails.
     pub async fn change_metadata(
+        &self,
+        integration: &UniqueKey,
+        ids: &[ConnectionId],
+        metadata: &Map<String, Value>,
+        change: MetadataChange,
+    ) -> Result<MetadataOutcome, StoreError> {
+        retry_conflicts(|| self.try_change_metadata(integration, ids, metadata, change)).await
+    }
+
+    async fn try_change_metadata(
         &self,
         integration: &UniqueKey,
         ids: &[ConnectionId],

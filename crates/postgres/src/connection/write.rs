@@ -16,6 +16,7 @@ use waypost_core::tags::Tags;
 use super::row::{self, ConnectionRow};
 use super::{Found, object};
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::endpoint::UrlChange;
 use crate::integration::IntegrationRow;
 use crate::notice::Notice;
@@ -98,13 +99,25 @@ impl TenantStore {
         new: NewConnection,
         max_age: TimeDelta,
     ) -> Result<Option<Upserted>, StoreError> {
+        let written = retry_conflicts(|| self.try_upsert_connection(&new, max_age)).await?;
+        let Some((upserted, cleared)) = written else { return Ok(None) };
+        self.discard_cleared(cleared).await?;
+        Ok(Some(upserted))
+    }
+
+    /// Tells which endpoint was removed, too.
+    async fn try_upsert_connection(
+        &self,
+        new: &NewConnection,
+        max_age: TimeDelta,
+    ) -> Result<Option<(Upserted, Option<EndpointId>)>, StoreError> {
         let mut tx = self.begin().await?;
         let Some(integration) =
             IntegrationRow::lock_for_connections(&mut tx, self.environment, &new.integration).await?
         else {
             return Ok(None);
         };
-        let (key, created) = self.write_connection(&mut tx, integration.id(), &new).await?;
+        let (key, created) = self.write_connection(&mut tx, integration.id(), new).await?;
         let cleared = self.apply_override(&mut tx, key, &new.changes).await?;
         let row = ConnectionRow::lock(&mut tx, self.environment, integration.id(), &new.id).await?;
         let row =
@@ -122,8 +135,7 @@ impl TenantStore {
         let action = if created { "connection.create" } else { "connection.override" };
         self.record(&mut tx, Change { action, object: &object(&new.integration, &new.id), detail }).await?;
         tx.commit().await?;
-        self.discard_cleared(cleared).await?;
-        Ok(Some(Upserted { connection, created }))
+        Ok(Some((Upserted { connection, created }, cleared)))
     }
 
     async fn write_connection(
@@ -175,6 +187,21 @@ impl TenantStore {
         id: &ConnectionId,
         changes: ConnectionChanges,
     ) -> Result<Found<()>, StoreError> {
+        let written = retry_conflicts(|| self.try_update_connection(integration, id, &changes)).await?;
+        Ok(match written {
+            Found::Connection(cleared) => Found::Connection(self.discard_cleared(cleared).await?),
+            Found::UnknownConnection => Found::UnknownConnection,
+            Found::UnknownIntegration => Found::UnknownIntegration,
+        })
+    }
+
+    /// Tells which endpoint was removed.
+    async fn try_update_connection(
+        &self,
+        integration: &UniqueKey,
+        id: &ConnectionId,
+        changes: &ConnectionChanges,
+    ) -> Result<Found<Option<EndpointId>>, StoreError> {
         let mut tx = self.begin().await?;
         let Some(owner) =
             IntegrationRow::lock_for_connections(&mut tx, self.environment, integration).await?
@@ -201,7 +228,7 @@ impl TenantStore {
         )
         .execute(&mut *tx)
         .await?;
-        let cleared = self.apply_override(&mut tx, key, &changes).await?;
+        let cleared = self.apply_override(&mut tx, key, changes).await?;
         let detail = json!({ "changed": changes.names() });
         self.record(
             &mut tx,
@@ -209,8 +236,7 @@ impl TenantStore {
         )
         .await?;
         tx.commit().await?;
-        self.discard_cleared(cleared).await?;
-        Ok(Found::Connection(()))
+        Ok(Found::Connection(cleared))
     }
 
     /// Makes, moves or removes the endpoint that stands for a connection's override; tells which one was removed.

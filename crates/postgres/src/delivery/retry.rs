@@ -1,6 +1,6 @@
 //! Another try by hand.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 use waypost_core::delivery::{DeliveryStatus, Ending};
@@ -8,6 +8,8 @@ use waypost_core::id::DeliveryId;
 
 use super::StoredDelivery;
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
+use crate::retention::kept_from;
 use crate::{StoreError, TenantStore};
 
 /// What came of the wish to retry a delivery.
@@ -21,11 +23,22 @@ pub enum Retry {
     NoEndpoint,
     /// Its event has left the history.
     NoEvent,
+    /// Its event's day is due to leave the history: it could end before it is sent.
+    Leaving,
+}
+
+/// Within which bounds a delivery may be retried.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryBounds {
+    /// After which it is given up again.
+    pub max_age: TimeDelta,
+    /// How long events are kept.
+    pub keep: TimeDelta,
 }
 
 impl TenantStore {
     /// Tries a delivery once more: a dead one becomes open again under its id, its attempts count on, its schedule
-    /// starts anew and it is given up after `max_age`; a pending one becomes due at once. `None` when there is none of
+    /// starts anew and it is given up after `bounds.max_age`; a pending one becomes due at once. `None` when there is none of
     /// that id.
     ///
     /// # Errors
@@ -33,7 +46,15 @@ impl TenantStore {
     pub async fn retry_delivery(
         &self,
         id: DeliveryId,
-        max_age: TimeDelta,
+        bounds: RetryBounds,
+    ) -> Result<Option<Retry>, StoreError> {
+        retry_conflicts(|| self.try_retry_delivery(id, bounds)).await
+    }
+
+    async fn try_retry_delivery(
+        &self,
+        id: DeliveryId,
+        bounds: RetryBounds,
     ) -> Result<Option<Retry>, StoreError> {
         let mut tx = self.begin().await?;
         let now = self.store.clock().now();
@@ -42,10 +63,12 @@ impl TenantStore {
             let Some(found) = self.select_delivery(&mut tx, id).await? else { return Ok(None) };
             let changed = match found.status {
                 DeliveryStatus::Pending => self.hasten(&mut tx, id, now).await?,
-                DeliveryStatus::Dead => match self.obstacle(&mut tx, &found).await? {
-                    Some(obstacle) => return Ok(Some(obstacle)),
-                    None => self.reopen(&mut tx, id, now, now + max_age).await?,
-                },
+                DeliveryStatus::Dead => {
+                    match self.obstacle(&mut tx, &found, kept_from(now, bounds.keep)).await? {
+                        Some(obstacle) => return Ok(Some(obstacle)),
+                        None => self.reopen(&mut tx, id, now, now + bounds.max_age).await?,
+                    }
+                }
                 status => return Ok(Some(Retry::Refused(status))),
             };
             if changed {
@@ -65,6 +88,7 @@ impl TenantStore {
         &self,
         tx: &mut PgConnection,
         found: &StoredDelivery,
+        kept_from: NaiveDate,
     ) -> Result<Option<Retry>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT EXISTS (SELECT FROM events WHERE id = $1 AND environment_id = $3) AS "event!",
@@ -79,6 +103,7 @@ impl TenantStore {
         Ok(match (row.event, row.endpoint) {
             (false, _) => Some(Retry::NoEvent),
             (true, false) => Some(Retry::NoEndpoint),
+            (true, true) if found.event.made_at().date_naive() < kept_from => Some(Retry::Leaving),
             (true, true) => None,
         })
     }

@@ -113,6 +113,10 @@ impl EndpointRow {
         Ok(rows)
     }
 
+    pub(super) const fn id(&self) -> EndpointId {
+        EndpointId::from_uuid(self.id)
+    }
+
     pub(super) fn kind(&self) -> Result<EndpointKind, StoreError> {
         EndpointKind::from_word(&self.kind).ok_or_else(|| self.broken("kind"))
     }

@@ -12,6 +12,7 @@ use waypost_crypto::signature::EndpointSecret;
 
 use super::row::EndpointRow;
 use crate::audit::Change;
+use crate::conflict::retry_conflicts;
 use crate::{StoreError, TenantStore};
 
 /// A secret that was replaced.
@@ -66,6 +67,10 @@ impl TenantStore {
         id: EndpointId,
         grace: TimeDelta,
     ) -> Result<Rotation, StoreError> {
+        retry_conflicts(|| self.try_rotate_secret(id, grace)).await
+    }
+
+    async fn try_rotate_secret(&self, id: EndpointId, grace: TimeDelta) -> Result<Rotation, StoreError> {
         let mut tx = self.begin().await?;
         let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else {
             return Ok(Rotation::Unknown);

@@ -1,5 +1,7 @@
 //! Settling: what attempts brought, a batch at a time, in one transaction.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
@@ -25,7 +27,7 @@ pub struct Settled {
 impl Store {
     /// Writes down a batch of settlements: attempts in, ended deliveries out of the hot table with a result each, the
     /// others with their new due time; endpoints that said 410 are disabled, and that is told by notices that are given
-    /// up after `max_age` at the latest. Safe to repeat: a token counts once.
+    /// up after `max_age` at the latest. Safe to repeat: a token counts once, and so does an attempt.
     ///
     /// # Errors
     /// When the store fails; then nothing of the batch is written.
@@ -40,7 +42,7 @@ impl Store {
         }
         let columns = Columns::of(self, batch);
         let mut tx = self.workers().begin().await?;
-        let applied = sqlx::query_file_scalar!(
+        let written = sqlx::query_file!(
             "queries/settle.sql",
             &columns.n,
             &columns.delivery,
@@ -63,12 +65,12 @@ impl Store {
         )
         .fetch_one(&mut *tx)
         .await?;
-        let disabled = disable_gone(&mut tx, batch, now).await?;
+        let disabled = disable_gone(&mut tx, newly_gone(batch, &written.attempts), now).await?;
         for endpoint in &disabled {
             self.tell_gone(&mut tx, endpoint, max_age).await?;
         }
         tx.commit().await?;
-        let applied = u64::try_from(applied).unwrap_or_default();
+        let applied = u64::try_from(written.applied).unwrap_or_default();
         let all = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         Ok(Settled { applied, lost: all.saturating_sub(applied) })
     }
@@ -104,17 +106,24 @@ struct GoneRow {
     url: String,
 }
 
+/// The endpoints that said 410 in attempts that are `written` just now. An attempt that is written again, because the
+/// answer to its commit was lost, must not disable an endpoint that somebody has enabled since.
+fn newly_gone(batch: &[Settlement], written: &[Uuid]) -> Vec<Uuid> {
+    let is_new =
+        |one: &&Settlement| one.attempt.as_ref().is_some_and(|attempt| written.contains(&attempt.id.uuid()));
+    let gone: BTreeSet<Uuid> =
+        batch.iter().filter(|one| one.gone).filter(is_new).map(|one| one.endpoint.uuid()).collect();
+    gone.into_iter().collect()
+}
+
 async fn disable_gone(
     tx: &mut sqlx::Transaction<'_, sqlx::Postgres>,
-    batch: &[Settlement],
+    gone: Vec<Uuid>,
     now: DateTime<Utc>,
 ) -> Result<Vec<GoneRow>, StoreError> {
-    let mut gone: Vec<Uuid> = batch.iter().filter(|one| one.gone).map(|one| one.endpoint.uuid()).collect();
     if gone.is_empty() {
         return Ok(Vec::new());
     }
-    gone.sort_unstable();
-    gone.dedup();
     let disabled = sqlx::query_as!(
         GoneRow,
         r#"-- disable_gone

@@ -78,6 +78,7 @@ pub(super) fn api_settings(settings: &Settings) -> ApiSettings {
         public_url: settings.server.public_url.clone(),
         secret_grace: delta(settings.security.secret_grace),
         max_age: delta(settings.delivery.max_age),
+        keep: delta(settings.retention.events),
     }
 }
 

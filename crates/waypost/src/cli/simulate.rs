@@ -40,9 +40,9 @@ pub(super) async fn run(arguments: Arguments, shutdown: Shutdown) -> anyhow::Res
     let simulator = Simulator::start(config, waypost_core::clock::system())
         .await
         .context("the simulator cannot start")?;
-    output::line(&format!("graph.base_url   {}", simulator.graph_url()));
-    output::line(&format!("graph.login_url  {}", simulator.login_url()));
-    output::print(&known);
+    output::tell(&format!("graph.base_url   {}", simulator.graph_url()));
+    output::tell(&format!("graph.login_url  {}", simulator.login_url()));
+    output::tell(known.trim_end());
     shutdown.soft().cancelled().await;
     simulator.stop().await;
     Ok(())

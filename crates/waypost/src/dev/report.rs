@@ -46,16 +46,16 @@ impl Report {
     }
 
     pub(super) fn title(self, text: &str) {
-        output::line(&self.bold(text));
+        output::tell(&self.bold(text));
     }
 
     pub(super) fn section(self, text: &str) {
-        output::line(&format!("\n{}", self.bold(text)));
+        output::tell(&format!("\n{}", self.bold(text)));
     }
 
     /// A part that runs now.
     pub(super) fn started(self, part: &str, what: &str) {
-        output::line(&format!(
+        output::tell(&format!(
             "  {} {part:<11} {}",
             self.toned(Tone::Good, "up"),
             self.toned(Tone::Quiet, what)
@@ -64,7 +64,7 @@ impl Report {
 
     /// Something that was made or done.
     pub(super) fn done(self, what: &str, detail: &str) {
-        output::line(&format!(
+        output::tell(&format!(
             "  {} {what}  {}",
             self.toned(Tone::Good, "ok"),
             self.toned(Tone::Quiet, detail)
@@ -76,29 +76,29 @@ impl Report {
         let tone = if status == Some(expected) { Tone::Good } else { Tone::Bad };
         let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
         let took = self.toned(Tone::Quiet, &millis(took));
-        output::line(&format!("  Graph → Waypost   {}  {name}  {took}", self.toned(tone, &status)));
+        output::tell(&format!("  Graph → Waypost   {}  {name}  {took}", self.toned(tone, &status)));
     }
 
     /// Something that became of it.
     pub(super) fn fate(self, tone: Tone, text: &str) {
-        output::line(&format!("                    {}", self.toned(tone, text)));
+        output::tell(&format!("                    {}", self.toned(tone, text)));
     }
 
     /// The end.
     pub(super) fn verdict(self, good: bool, text: &str) {
         let tone = if good { Tone::Good } else { Tone::Bad };
-        output::line(&format!("\n{}", self.toned(tone, &self.bold(text))));
+        output::tell(&format!("\n{}", self.toned(tone, &self.bold(text))));
     }
 
     /// Where to go on.
     pub(super) fn staying(self, addresses: Addresses) {
         self.section("Waypost stays up. Ctrl-C ends it.");
-        output::line(&format!(
+        output::tell(&format!(
             "  admin API  http://{}/admin/accounts   (a token: see above)",
             addresses.admin
         ));
-        output::line(&format!("  metrics    http://{}/metrics", addresses.admin));
-        output::line(&format!("  health     http://{}/health/ready", addresses.admin));
+        output::tell(&format!("  metrics    http://{}/metrics", addresses.admin));
+        output::tell(&format!("  health     http://{}/health/ready", addresses.admin));
     }
 }
 

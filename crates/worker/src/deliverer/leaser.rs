@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use waypost_core::delivery::{Ending, Next, Settlement};
 use waypost_core::id::{EndpointId, EnvironmentId};
 use waypost_postgres::StoreError;
-use waypost_postgres::lease::{ClaimLimits, Unsendable};
+use waypost_postgres::lease::{ClaimLimits, TakenBack, Unsendable};
 
 use super::Deliverer;
 use super::places::Ledger;
@@ -16,8 +16,10 @@ use crate::patience::{STEP, within};
 
 /// The longest sleep when nothing is known to be due: a lost hint costs at most this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
-/// How often leases are taken back that ran out.
+/// How often to look at least for leases that have run out: others lease for as long as they like.
 const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
+/// How often to look at most: those of a process that died run out one after the other.
+const TAKE_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait after the store has failed.
 const AFTER_FAULT: Duration = Duration::from_millis(500);
 /// How long to wait at least when what is due can't be taken yet.
@@ -43,11 +45,10 @@ struct Turn {
 pub(super) async fn run(deliverer: &Deliverer) {
     let stopping = deliverer.0.stopping.clone();
     let mut turn = Turn::default();
-    let mut taken_back: Option<Instant> = None;
+    let mut take_back_at = Instant::now();
     while !stopping.is_cancelled() {
-        if taken_back.is_none_or(|at| at.elapsed() >= TAKE_BACK_EVERY) {
-            take_back(deliverer).await;
-            taken_back = Some(Instant::now());
+        if Instant::now() >= take_back_at {
+            take_back_at = Instant::now() + take_back(deliverer).await;
         }
         let sleep = match within(STEP, round(deliverer, &mut turn)).await {
             Ok(Round::Again) => continue,
@@ -55,6 +56,7 @@ pub(super) async fn run(deliverer: &Deliverer) {
                 tokio::select! {
                     () = stopping.cancelled() => {}
                     () = deliverer.0.ledger.freed() => {}
+                    () = tokio::time::sleep_until(take_back_at.into()) => {}
                 }
                 continue;
             }
@@ -78,6 +80,7 @@ pub(super) async fn run(deliverer: &Deliverer) {
             () = stopping.cancelled() => {}
             () = deliverer.0.parts.bell.rung() => {}
             () = tokio::time::sleep(sleep) => {}
+            () = tokio::time::sleep_until(take_back_at.into()) => {}
         }
     }
 }
@@ -144,16 +147,28 @@ fn until_due(due: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Round {
     }
 }
 
-async fn take_back(deliverer: &Deliverer) {
+/// Takes back what has run out; tells when to look again: when the next lease could have run out, so that the work of a
+/// process that died waits for nothing but its leases, and a system at rest asks no more than it has to.
+async fn take_back(deliverer: &Deliverer) -> Duration {
     let now = deliverer.0.parts.clock.now();
     match within(STEP, deliverer.0.parts.store.take_back_expired_across_environments(now)).await {
-        Ok(0) => {}
-        Ok(count) => {
-            metrics::counter!("waypost_leases_taken_back_total").increment(count);
-            tracing::info!(count, "took back leases that had run out");
+        Ok(TakenBack { count, next }) => {
+            if count > 0 {
+                metrics::counter!("waypost_leases_taken_back_total").increment(count);
+                tracing::info!(count, "took back leases that had run out");
+            }
+            next_look(next, now)
         }
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "can't take back leases"),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "can't take back leases");
+            TAKE_BACK_PAUSE
+        }
     }
+}
+
+fn next_look(runs_out: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Duration {
+    let wait = runs_out.map_or(TAKE_BACK_EVERY, |at| (at - now).to_std().unwrap_or_default());
+    wait.clamp(TAKE_BACK_PAUSE, TAKE_BACK_EVERY)
 }
 
 fn without_attempt(unsendable: Unsendable, next: Next) -> Settlement {
@@ -166,5 +181,18 @@ fn without_attempt(unsendable: Unsendable, next: Next) -> Settlement {
         attempt: None,
         next,
         gone: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_are_looked_at_when_the_next_one_runs_out_but_neither_all_the_time_nor_too_seldom() {
+        let now = DateTime::UNIX_EPOCH;
+        let look = |seconds| next_look(Some(now + TimeDelta::seconds(seconds)), now).as_secs();
+        assert_eq!([look(-5), look(0), look(4), look(60)], [1, 1, 4, 10]);
+        assert_eq!(next_look(None, now), TAKE_BACK_EVERY);
     }
 }

@@ -9,6 +9,8 @@ use metrics::gauge;
 use tokio::sync::{Notify, oneshot};
 use waypost_core::provider::{Answer, Request};
 
+/// From this weight on a request is a batch of its own: the work that many items make would hold up its neighbours.
+const HEAVY: usize = 256 * 1024;
 /// What a request costs beside its body, roughly.
 const OVERHEAD: usize = 1024;
 
@@ -114,16 +116,18 @@ impl Queue {
     fn take_now(&self, most: Bounds) -> (Vec<Waiting>, bool) {
         let mut state = self.state();
         let mut batch = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut heaviest) = (0, 0);
         while let Some(next) = state.waiting.front() {
             let weight = weight(&next.request);
-            if !batch.is_empty() && (batch.len() >= most.requests || bytes + weight > most.bytes) {
+            let is_full = batch.len() >= most.requests || bytes + weight > most.bytes;
+            if !batch.is_empty() && (is_full || weight.max(heaviest) >= HEAVY) {
                 break;
             }
             if let Some(taken) = state.waiting.pop_front() {
                 state.bytes -= weight;
                 if taken.reply.is_awaited() {
                     bytes += weight;
+                    heaviest = heaviest.max(weight);
                     batch.push(taken);
                 }
             }
@@ -203,6 +207,18 @@ mod tests {
         assert_eq!(sizes(&queue.take(small).await.unwrap()), [100]);
         assert_eq!(sizes(&queue.take(small).await.unwrap()), [6000]);
         drop(receipts);
+    }
+
+    #[tokio::test]
+    async fn a_heavy_request_is_a_batch_of_its_own() {
+        let queue = Queue::new(Bounds { requests: 10, bytes: 8 << 20 });
+        let receipts: Vec<_> = [1, HEAVY, 2, 3].map(|bytes| queue.put(request(bytes)).unwrap()).into();
+        for wanted in [&[1][..], &[HEAVY], &[2, 3]] {
+            assert_eq!(sizes(&queue.take(ALL).await.unwrap()), wanted);
+        }
+        let many: Vec<_> = (0..10).map(|_| queue.put(request(HEAVY / 2)).unwrap()).collect();
+        assert_eq!(queue.take(ALL).await.unwrap().len(), 10, "together they may weigh more");
+        drop((receipts, many));
     }
 
     #[tokio::test]

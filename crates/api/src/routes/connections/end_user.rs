@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use waypost_core::tags::is_email;
 
 use crate::error::{ApiError, Issue};
+use crate::extract::as_object;
 
 /// The longest id or name.
 const LONGEST: usize = 255;
@@ -19,6 +20,7 @@ pub(super) struct EndUser {
     display_name: Option<String>,
     #[schema(value_type = Option<Object>)]
     tags: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "as_object")]
     organization: Option<Organization>,
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use waypost_core::connection::{ClientCredentials, ConnectionId};
+use waypost_core::id::TenantId;
 use waypost_core::integration::{Integration, UniqueKey};
 use waypost_core::tags::Tags;
 use waypost_postgres::connection::{ConnectionChanges, NewConnection};
@@ -14,8 +15,10 @@ use waypost_upstream::connect::TENANT;
 
 use super::end_user::EndUser;
 use crate::error::{ApiError, Issue};
-use crate::extract::as_object;
+use crate::extract::{as_object, given, given_object};
+use crate::nango::null_is_empty;
 use crate::surroundings::Surroundings;
+use crate::time::read;
 
 /// The longest token, client id or client secret.
 const LONGEST_CREDENTIAL: usize = 4096;
@@ -30,8 +33,8 @@ pub(super) struct Wanted {
     /// A UUID when absent.
     #[schema(value_type = Option<String>, example = "conn-1")]
     connection_id: Option<ConnectionId>,
-    /// `tenantId`: the Entra tenant's GUID, or one of its domains.
-    #[schema(value_type = Option<Object>)]
+    /// `tenantId`, which is required: the Entra tenant's GUID, or one of its domains.
+    #[schema(value_type = Object, required)]
     connection_config: Option<Map<String, Value>>,
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
@@ -40,23 +43,27 @@ pub(super) struct Wanted {
     tags: Option<Map<String, Value>>,
     #[serde(default, deserialize_with = "as_object")]
     end_user: Option<EndUser>,
-    /// Where events of this connection go in place of `primary_url` and `secondary_url`; empty takes it away.
+    /// Where events of this connection go in place of `primary_url` and `secondary_url`; empty or null takes it away.
+    #[serde(default, deserialize_with = "null_is_empty")]
     webhook_url_override: Option<String>,
     #[serde(default, deserialize_with = "as_object")]
     credentials: Option<Credentials>,
 }
 
-/// What shall change of a connection; what is absent stays.
+/// What shall change of a connection; what is absent stays, and null is refused where it is not named.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ConnectionChange)]
 pub(super) struct Changes {
-    #[serde(default, deserialize_with = "as_object")]
+    #[serde(default, deserialize_with = "given_object")]
+    #[schema(value_type = EndUser)]
     end_user: Option<EndUser>,
     /// In place of all tags before.
-    #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Object)]
     tags: Option<Map<String, Value>>,
-    /// Empty takes it away.
+    /// Empty or null takes it away.
+    #[serde(default, deserialize_with = "null_is_empty")]
     webhook_url_override: Option<String>,
 }
 
@@ -76,6 +83,7 @@ struct Credentials {
     #[schema(value_type = Option<String>)]
     token: Option<SecretString>,
     /// When that token ends.
+    #[serde(default, deserialize_with = "read")]
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -104,19 +112,33 @@ impl Wanted {
         };
         let changes = changes.check(surroundings).await?;
         let config = self.connection_config.unwrap_or_default();
-        let tenant = surroundings.connector.resolve_tenant(&config).await.map_err(|problem| {
-            let path = ["connection_config", TENANT];
-            ApiError::invalid_body(vec![Issue::at(&path, "custom", problem.to_string())])
-        })?;
+        let tenant = resolve(&config, surroundings).await?;
         Ok(NewConnection {
             integration: self.provider_config_key,
             id: self.connection_id.map_or_else(new_id, Ok)?,
-            tenant,
+            tenant: Some(tenant),
             config,
             credentials,
             metadata: self.metadata,
             changes,
         })
+    }
+}
+
+/// The tenant that a configuration names. Without one a connection would never get an event, nor a token.
+async fn resolve(config: &Map<String, Value>, surroundings: &Surroundings) -> Result<TenantId, ApiError> {
+    let refused = |code, message: String| {
+        let issue = Issue::at(&["connection_config", TENANT], "custom", message.clone());
+        let message = format!("connection_config.{TENANT}: {message}");
+        ApiError::Invalid { code, message, issues: vec![issue] }
+    };
+    match surroundings.connector.resolve_tenant(config).await {
+        Ok(Some(tenant)) => Ok(tenant),
+        Ok(None) => Err(refused(
+            "connection_validation_failed",
+            "Required: the id of the customer's Entra tenant (a GUID) or one of its domains".to_owned(),
+        )),
+        Err(problem) => Err(refused("invalid_body", problem.to_string())),
     }
 }
 

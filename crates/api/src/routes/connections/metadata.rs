@@ -26,7 +26,7 @@ pub(super) struct MetadataBody {
 
 /// One id or a list of them.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be an id or a list of ids")]
 pub(super) enum OneOrMore {
     /// One.
     One(String),

@@ -9,7 +9,7 @@ use waypost_core::connection::{ClientCredentials, Connection};
 use waypost_postgres::connection::ListedConnection;
 
 use super::end_user::{EndUserView, show};
-use crate::nango::{time, time_with_offset};
+use crate::time::{nango, nango_with_offset};
 
 /// How a time is spelled.
 type Spelling = fn(DateTime<Utc>) -> String;
@@ -59,7 +59,7 @@ impl From<ListedConnection> for ListedView {
             end_user: listed.end_user.as_ref().and_then(Value::as_object).map(show),
             tags: listed.tags,
             metadata: listed.metadata,
-            created: time_with_offset(listed.created_at),
+            created: nango_with_offset(listed.created_at),
         }
     }
 }
@@ -130,7 +130,7 @@ fn credentials(mode: &str, credentials: &ClientCredentials) -> Value {
     show("token", token.map(|token| json!(token)));
     show("client_id", credentials.client_id.as_ref().map(|id| json!(id)));
     show("client_secret", credentials.client_secret.as_ref().map(|secret| json!(secret.expose_secret())));
-    show("expires_at", credentials.expires_at.map(|at| json!(time(at))));
+    show("expires_at", credentials.expires_at.map(|at| json!(nango(at))));
     show("raw", token.map(|token| json!({ "token_type": "Bearer", "access_token": token })));
     Value::Object(shown)
 }

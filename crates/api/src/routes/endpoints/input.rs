@@ -1,16 +1,19 @@
 //! What is asked of endpoints, and whether it can be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use waypost_core::connection::ConnectionId;
 use waypost_core::endpoint::{MOST_HEADERS, check_header};
 use waypost_core::filter::{Filter, FilterSpec};
+use waypost_core::integration::UniqueKey;
 use waypost_postgres::endpoint::{EndpointChanges, Held, NewEndpoint};
 
 use crate::error::ApiError;
-use crate::extract::as_object;
+use crate::extract::{as_object, given, given_object, known_word};
 use crate::nango::not_built;
 use crate::surroundings::Surroundings;
 
@@ -37,22 +40,30 @@ pub(super) struct Wanted {
     rate_limit: Option<f64>,
 }
 
-/// What shall change of an endpoint; what is absent stays.
+/// What shall change of an endpoint; what is absent stays, and null is refused where it is not named.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EndpointChange)]
 pub(super) struct Changes {
-    #[schema(format = Uri)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, format = Uri)]
     url: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     description: Option<String>,
     /// In place of all headers before.
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = BTreeMap<String, String>)]
     headers: Option<BTreeMap<String, SecretString>>,
-    #[serde(default, deserialize_with = "as_object")]
+    /// In place of the filter before; `{}` takes everything.
+    #[serde(default, deserialize_with = "given_object")]
+    #[schema(value_type = FilterBody)]
     filter: Option<FilterBody>,
     /// `none`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     ordering: Option<String>,
-    /// Not available in this version.
+    /// Null for no limit; any other is not available in this version.
     rate_limit: Option<f64>,
 }
 
@@ -79,18 +90,31 @@ pub(super) struct FilterBody {
 #[schema(as = EndpointEnable)]
 pub(super) struct Enable {
     /// What becomes of held deliveries; `deliver` when absent.
+    #[serde(default, deserialize_with = "known_word")]
+    #[schema(value_type = HeldWord)]
     held: Option<HeldWord>,
 }
 
 /// What becomes of held deliveries.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = HeldDeliveries)]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(as = HeldDeliveries, rename_all = "snake_case")]
 enum HeldWord {
     /// They go out.
     Deliver,
     /// They end.
     Discard,
+}
+
+impl FromStr for HeldWord {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "deliver" => Ok(Self::Deliver),
+            "discard" => Ok(Self::Discard),
+            _ => Err("must be one of \"deliver\", \"discard\""),
+        }
+    }
 }
 
 impl From<Enable> for Held {
@@ -110,6 +134,16 @@ impl FilterBody {
 
     fn check(self) -> Result<Filter, ApiError> {
         let Self { integrations, connections, change_types, resources, event_types } = self;
+        let refused = |list: &str, at: usize, message: String| {
+            ApiError::invalid_field(&["filter", list, &at.to_string()], message)
+        };
+        for (at, key) in integrations.iter().enumerate() {
+            UniqueKey::parse(key.as_str()).map_err(|error| refused("integrations", at, error.to_string()))?;
+        }
+        for (at, id) in connections.iter().enumerate() {
+            ConnectionId::parse(id.as_str())
+                .map_err(|error| refused("connections", at, error.to_string()))?;
+        }
         let spec = FilterSpec { integrations, connections, change_types, resources, event_types };
         Filter::parse(spec)
             .map_err(|error| ApiError::invalid_field(&["filter", error.list()], error.to_string()))

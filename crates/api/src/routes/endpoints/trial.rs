@@ -9,7 +9,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use waypost_core::delivery::{Message, Outcome, Target, Verdict};
 use waypost_core::id::{DeliveryId, EventId};
-use waypost_egress::webhook::{Stamp, WebhookClient};
+use waypost_egress::webhook::{Overloaded, Stamp, WebhookClient};
 
 /// A test delivery that is ready to go.
 pub(super) struct Trial {
@@ -46,9 +46,13 @@ impl Trial {
         Self { message, stamp: Stamp { delivery: DeliveryId::at(now), attempt: 1, at: now } }
     }
 
-    pub(super) async fn send(&self, client: &WebhookClient, target: &Target) -> TrialView {
+    pub(super) async fn send(
+        &self,
+        client: &WebhookClient,
+        target: &Target,
+    ) -> Result<TrialView, Overloaded> {
         let started = Instant::now();
-        let outcome = client.send(target, &self.message, self.stamp).await;
+        let outcome = client.send(target, &self.message, self.stamp).await?;
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let delivered = outcome.verdict() == Verdict::Delivered;
         let (status_code, error, response_body) = match outcome {
@@ -57,6 +61,6 @@ impl Trial {
             }
             Outcome::Failed(failure) => (None, Some(failure.as_str()), None),
         };
-        TrialView { delivered, status_code, error, duration_ms, response_body }
+        Ok(TrialView { delivered, status_code, error, duration_ms, response_body })
     }
 }

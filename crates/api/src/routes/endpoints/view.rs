@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use waypost_core::endpoint::{DisabledReason, Endpoint, EndpointStatus, EndpointUrl};
 use waypost_core::id::EndpointId;
 
 use super::input::FilterBody;
+use crate::time::Time;
 
 /// What stands for a value that isn't shown.
 const MASKED: &str = "***";
@@ -40,9 +40,9 @@ pub(super) struct EndpointView {
     #[schema(required)]
     disabled_reason: Option<&'static str>,
     #[schema(required)]
-    disabled_at: Option<DateTime<Utc>>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    disabled_at: Option<Time>,
+    created_at: Time,
+    updated_at: Time,
 }
 
 impl From<Endpoint> for EndpointView {
@@ -58,9 +58,9 @@ impl From<Endpoint> for EndpointView {
             rate_limit: None,
             status: endpoint.status,
             disabled_reason: endpoint.disabled.map(|(reason, _)| DisabledReason::as_str(reason)),
-            disabled_at: endpoint.disabled.map(|(_, at)| at),
-            created_at: endpoint.created_at,
-            updated_at: endpoint.updated_at,
+            disabled_at: endpoint.disabled.map(|(_, at)| at.into()),
+            created_at: endpoint.created_at.into(),
+            updated_at: endpoint.updated_at.into(),
         }
     }
 }
@@ -81,5 +81,5 @@ pub(super) struct RotatedView {
     pub(super) secret: String,
     /// Until when the one before signs along.
     #[schema(required)]
-    pub(super) previous_valid_until: Option<DateTime<Utc>>,
+    pub(super) previous_valid_until: Option<Time>,
 }

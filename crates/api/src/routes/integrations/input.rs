@@ -12,7 +12,7 @@ use waypost_core::provider::catalogue::AuthMode;
 use waypost_postgres::integration::{IntegrationChanges, NewIntegration};
 
 use crate::error::{ApiError, Issue};
-use crate::extract::as_object;
+use crate::extract::{as_object, given, given_object};
 
 /// The longest `clientState` that Graph takes, in characters.
 const LONGEST_SECRET: usize = 128;
@@ -45,21 +45,28 @@ pub(super) struct Wanted {
     custom: Option<Custom>,
 }
 
-/// What shall change of an integration; what is absent stays.
+/// What shall change of an integration; what is absent stays, and null is refused.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = IntegrationChange)]
 pub(super) struct Changes {
-    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     unique_key: Option<UniqueKey>,
-    #[schema(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     display_name: Option<Name>,
-    #[serde(default, deserialize_with = "as_object")]
+    #[serde(default, deserialize_with = "given_object")]
+    #[schema(value_type = AppRegistration)]
     credentials: Option<AppRegistration>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
     forward_webhooks: Option<bool>,
-    #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Object)]
     integration_config: Option<Map<String, Value>>,
-    #[serde(default, deserialize_with = "as_object")]
+    #[serde(default, deserialize_with = "given_object")]
+    #[schema(value_type = Custom)]
     custom: Option<Custom>,
 }
 
@@ -83,8 +90,8 @@ struct AppRegistration {
 #[schema(as = IntegrationCustom)]
 struct Custom {
     /// 1 to 128 characters; an empty text takes the secret away.
-    #[serde(rename = "webhookSecret")]
-    #[schema(value_type = Option<String>)]
+    #[serde(rename = "webhookSecret", default, deserialize_with = "given")]
+    #[schema(value_type = String)]
     webhook_secret: Option<SecretString>,
 }
 

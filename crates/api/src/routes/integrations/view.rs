@@ -1,13 +1,12 @@
 //! How integrations are shown.
 
-use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use waypost_core::integration::Integration;
 
-use crate::nango::time;
 use crate::surroundings::Surroundings;
+use crate::time::Time;
 
 /// All integrations.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,10 +35,8 @@ pub(super) struct IntegrationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credentials: Option<Credentials>,
     forward_webhooks: bool,
-    #[schema(format = DateTime)]
-    created_at: String,
-    #[schema(format = DateTime)]
-    updated_at: String,
+    created_at: Time,
+    updated_at: Time,
 }
 
 impl IntegrationView {
@@ -54,8 +51,8 @@ impl IntegrationView {
             webhook_url: None,
             credentials: None,
             forward_webhooks: integration.forward_webhooks,
-            created_at: time(integration.created_at),
-            updated_at: time(integration.updated_at),
+            created_at: integration.created_at.into(),
+            updated_at: integration.updated_at.into(),
         }
     }
 }
@@ -99,5 +96,5 @@ pub(super) struct RotatedView {
     pub(super) webhook_secret: String,
     /// Until when the one before stays valid; null when there was none.
     #[schema(required)]
-    pub(super) previous_valid_until: Option<DateTime<Utc>>,
+    pub(super) previous_valid_until: Option<Time>,
 }

@@ -20,7 +20,7 @@ async fn received(target: &Target, message: &Message, stamp: Stamp) -> Request {
         signing_key: target.signing_key.clone(),
         ..*target
     };
-    let (status, _) = answered(client(&Config::default()).send(&target, message, stamp).await);
+    let (status, _) = answered(client(&Config::default()).send(&target, message, stamp).await.unwrap());
     assert_eq!(status, 204);
     server.request()
 }
@@ -108,7 +108,7 @@ async fn an_endpoints_own_headers_are_added_but_never_replace_ours_or_those_of_h
 async fn a_header_that_http_forbids_fails_the_request_before_it_is_sent() {
     let server = Server::answering(OK);
     let target = with_header(target(&server.url()), "x-mine", "a\r\nx-other: b");
-    let outcome = client(&Config::default()).send(&target, &message(), stamp_at(noon())).await;
+    let outcome = client(&Config::default()).send(&target, &message(), stamp_at(noon())).await.unwrap();
     assert_eq!(outcome, Outcome::Failed(Failure::Request));
     assert!(server.requests().is_empty());
 }
