@@ -203,8 +203,13 @@ async fn a_viewer_reads_but_changes_nothing_and_sees_no_secret() {
     }
     let shown = viewer.get("/connections/conn-1?provider_config_key=graph-cc").await.expect(200);
     assert_eq!(shown["credentials"], json!({}), "{shown}");
-    for path in [format!("/endpoints/{endpoint}/secret")] {
-        viewer.get(&path).await.refused(403, "forbidden");
+    // A person has a role and no scopes.
+    for path in [
+        format!("/endpoints/{endpoint}/secret"),
+        "/connections/conn-1?provider_config_key=graph-cc&refresh_token=true".to_owned(),
+    ] {
+        let refused = viewer.get(&path).await.refused(403, "forbidden");
+        assert_eq!(refused["error"]["message"], "This needs the role operator", "{path}");
     }
     let all = viewer
         .get("/integrations/graph-cc?include=credentials&include=webhook")

@@ -1,7 +1,8 @@
 //! Endpoints: making, checking, changing, their secrets.
 
 use serde_json::{Value, json};
-use waypost_harness::{Receiver, TestApp};
+use waypost_harness::notification::{TENANT, item};
+use waypost_harness::{Receiver, Reply, TestApp, wait};
 
 #[tokio::test]
 async fn an_endpoint_is_made_shown_changed_and_deleted() {
@@ -298,4 +299,105 @@ async fn a_test_delivery_is_sent_at_once_signed_and_leaves_nothing_behind() {
         .post("/endpoints/ep_01h455vb4pex5vsknk084sn02q/test", &json!({}))
         .await
         .refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn headers_that_are_sent_back_as_they_are_shown_keep_their_values() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let receiver = Receiver::start().await;
+    let headers = json!({"Authorization": "Bearer t-1", "X-Own": "v-1", "X-Old": "o-1"});
+    let id = tenant.endpoint_with(&receiver, &json!({"headers": headers})).await;
+    let path = format!("/endpoints/{id}");
+    let shown = tenant.api.get(&path).await.expect(200)["headers"].clone();
+    assert_eq!(shown, json!({"authorization": "***", "x-own": "***", "x-old": "***"}));
+
+    tenant.api.patch(&path, &json!({"headers": shown})).await.expect(200);
+    let change = json!({"headers": {"AUTHORIZATION": "***", "x-own": "v-2", "x-new": "n-1"}});
+    tenant.api.patch(&path, &change).await.expect(200);
+
+    tenant.api.post(&format!("{path}/test"), &json!({})).await.expect(200);
+    let arrived = receiver.wait_for(1).await;
+    assert_eq!(arrived[0].header("authorization"), "Bearer t-1");
+    assert_eq!(arrived[0].header("x-own"), "v-2");
+    assert_eq!(arrived[0].header("x-new"), "n-1");
+    assert!(!arrived[0].headers.contains_key("x-old"), "headers are replaced whole");
+}
+
+#[tokio::test]
+async fn a_mask_is_refused_where_no_value_is_behind_it() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let receiver = Receiver::bystander().await;
+    let masked = json!({"url": receiver.url(), "headers": {"x-own": "***"}});
+    let made = tenant.api.post("/endpoints", &masked).await.refused(400, "invalid_body");
+    assert_eq!(made["error"]["errors"][0]["path"], json!(["headers", "x-own"]), "{made}");
+    let id = tenant.endpoint_with(&receiver, &json!({"headers": {"x-own": "v"}})).await;
+    let path = format!("/endpoints/{id}");
+    let before = tenant.api.get(&path).await.expect(200);
+
+    let change = json!({"description": "x", "headers": {"x-own": "***", "x-other": "***"}});
+    let refused = tenant.api.patch(&path, &change).await.refused(400, "invalid_body");
+
+    assert_eq!(refused["error"]["errors"][0]["path"], json!(["headers", "x-other"]), "{refused}");
+    assert_eq!(tenant.api.get(&path).await.expect(200), before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn another_url_enables_what_the_one_before_had_disabled_and_gets_what_was_held() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    tenant.connection("conn-1", TENANT).await;
+    let (gone, moved) = (Receiver::start().await, Receiver::start().await);
+    gone.answer(Reply::status(410));
+    let custom = tenant.endpoint(&gone).await;
+    let primary = tenant.primary(&gone).await;
+    for id in [&custom, &primary] {
+        tenant.trusted_by(&moved, id).await;
+    }
+    let status =
+        async |id: &str| tenant.api.get(&format!("/endpoints/{id}")).await.expect(200)["status"].clone();
+    tenant.accept(&[item(TENANT)]).await;
+    wait::until_true("both endpoints to be disabled", async || {
+        status(&custom).await == "disabled" && status(&primary).await == "disabled"
+    })
+    .await;
+    let settings = tenant.api.get("/environment/webhook-settings").await.expect(200);
+    assert_eq!(
+        (&settings["primary_status"], &settings["secondary_status"]),
+        (&json!("disabled"), &json!(null))
+    );
+
+    // The URL that it has already says nothing new.
+    tenant.api.patch(&format!("/endpoints/{custom}"), &json!({"url": gone.url()})).await.expect(200);
+    assert_eq!(status(&custom).await, "disabled");
+    let change = json!({"primary_url": moved.at("/primary")});
+    let settings = tenant.api.patch("/environment/webhook-settings", &change).await.expect(200);
+    assert_eq!(settings["primary_status"], "enabled", "{settings}");
+    let changed = json!({"url": moved.at("/custom")});
+    let changed = tenant.api.patch(&format!("/endpoints/{custom}"), &changed).await.expect(200);
+    assert_eq!((&changed["status"], &changed["disabled_reason"]), (&json!("enabled"), &json!(null)));
+
+    app.advance(chrono::TimeDelta::minutes(1)).await;
+    moved.wait_for_at_least(2).await;
+    app.until_settled().await;
+    let settled = tenant.list("/deliveries").await;
+    assert!(settled.iter().all(|delivery| delivery["status"] != "held"), "{settled:#?}");
+}
+
+#[tokio::test]
+async fn another_url_enables_nothing_that_was_disabled_by_hand() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let receiver = Receiver::bystander().await;
+    let id = tenant.endpoint(&receiver).await;
+    tenant.api.post(&format!("/endpoints/{id}/disable"), &json!({})).await.expect(200);
+
+    let changed = tenant
+        .api
+        .patch(&format!("/endpoints/{id}"), &json!({"url": receiver.at("/other")}))
+        .await
+        .expect(200);
+
+    assert_eq!((&changed["status"], &changed["disabled_reason"]), (&json!("disabled"), &json!("manual")));
 }

@@ -65,6 +65,8 @@ async fn a_path_has_to_name_an_environment_and_an_integration() {
         format!("/webhook/{bare}/graph-cc"),
         format!("/webhook/{}/graph%2Fcc", tenant.environment),
         format!("/webhook/{}/%00", tenant.environment),
+        format!("/webhook/{}/", tenant.environment),
+        format!("/webhook/{}", tenant.environment),
         format!("/webhook/{}/{}", tenant.environment, "k".repeat(256)),
     ] {
         let refused = post(&app, &path, r#"{"value":[]}"#).await.refused(400, "invalid_uri_params");
@@ -151,6 +153,25 @@ async fn what_is_not_json_is_refused_and_shown_as_a_rejection() {
         invalid.map(|row| row["count"].as_u64().unwrap()).sum::<u64>() == 9
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_refused_body_leaves_a_sample_that_says_what_was_wrong_with_it() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    for (body, reason, fault) in [
+        ("{\"value\":[],}", "invalid_json", "line 1 column"),
+        ("{\"value\":7}", "invalid_payload", "`value` must be an array"),
+    ] {
+        post(&app, &tenant.ingress(), body).await.refused(400, reason);
+
+        let sample = wait::until("the refusal to be counted", async || {
+            let rows = tenant.list("/rejections").await;
+            rows.into_iter().find(|row| row["reason"] == reason).map(|row| row["samples"][0].clone())
+        })
+        .await;
+        assert!(sample["fault"].as_str().is_some_and(|told| told.contains(fault)), "{sample}");
+    }
 }
 
 #[tokio::test]

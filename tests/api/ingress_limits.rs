@@ -126,7 +126,9 @@ async fn an_integration_may_not_be_sent_more_than_its_rate() {
     tenant.post_notification(&body).await.expect(202);
     let refused = tenant.post_notification(&body).await;
 
-    refused.refused(429, "too_many_request");
+    let told = refused.refused(429, "too_many_request");
+    let names: Vec<&String> = told["error"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["code", "message"], "{told}");
     let seconds: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
     other.post_notification(&body).await.expect(202);

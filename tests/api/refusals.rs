@@ -205,3 +205,51 @@ async fn a_time_that_rfc_3339_cannot_write_is_none() {
         app.admin().get(&format!("/admin/audit-log?{query}")).await.refused(400, "invalid_query_params");
     }
 }
+
+#[tokio::test]
+async fn an_idempotency_key_is_refused_where_it_would_be_ignored() {
+    let app = TestApp::spawn().await;
+    let (tenant, endpoint) = tenant_with_endpoint(&app).await;
+    let keyed = async |client: &waypost_harness::Client, method: Method, path: &str, body: Value| {
+        client.send(client.request(method, path).header("Idempotency-Key", "k-1").json(&body)).await
+    };
+    let url = json!({"url": "http://127.0.0.1:9/"});
+    let mirror = app.admin().below(&format!("/admin/environments/{}", tenant.environment));
+
+    for (client, path, body) in [
+        (&tenant.api, "/endpoints", &url),
+        (&tenant.api, &format!("{endpoint}/test"), &json!({})),
+        (&mirror, "/endpoints", &url),
+        (&app.admin(), "/admin/accounts", &json!({"name": "umbrella"})),
+    ] {
+        let refused = keyed(client, Method::POST, path, body.clone()).await;
+        let refused = refused.refused(400, "idempotency_key_not_available");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("leave it out"), "{path}: {refused}");
+    }
+    assert_eq!(tenant.list("/endpoints").await.len(), 1, "nothing was made");
+
+    // Who isn't known is told that first; what isn't there is not there; and what is no POST needs no such key.
+    keyed(&app.public(), Method::POST, "/endpoints", url).await.refused(401, "missing_auth_header");
+    keyed(&tenant.api, Method::POST, "/nothing", json!({})).await.refused(404, "not_found");
+    keyed(&tenant.api, Method::PATCH, &endpoint, json!({"description": "x"})).await.expect(200);
+    keyed(&app.public(), Method::POST, &tenant.ingress(), json!({"value": []})).await.expect(202);
+}
+
+#[tokio::test]
+async fn what_is_not_built_yet_is_told_in_the_same_words_everywhere() {
+    let app = TestApp::spawn().await;
+    let (tenant, endpoint) = tenant_with_endpoint(&app).await;
+
+    for (path, body) in [
+        ("/integrations/graph-cc", json!({"dedupe_window": "1h"})),
+        (endpoint.as_str(), json!({"ordering": "subscription"})),
+        (endpoint.as_str(), json!({"rate_limit": 5})),
+    ] {
+        let (_, message) = told(&tenant.api.patch(path, &body).await);
+        assert!(message.ends_with("is not available in this version of Waypost"), "{body}: {message}");
+    }
+    let made = json!({"provider": "microsoft-oauth2-cc", "unique_key": "other", "dedupe_window": "1h"});
+    let (at, message) = told(&tenant.api.post("/integrations", &made).await);
+    assert_eq!(at, "dedupe_window");
+    assert!(message.ends_with("is not available in this version of Waypost"), "{message}");
+}

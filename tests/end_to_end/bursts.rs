@@ -34,6 +34,33 @@ async fn many_notifications_at_once_are_all_taken_and_each_arrives_once() {
     receiver.wait_for(POSTS).await;
 }
 
+/// One POST whose copies, one for each connection of its tenant, are too much to be made while the sender waits.
+#[tokio::test]
+async fn a_notification_for_very_many_connections_is_taken_in_time_and_reaches_all_of_them() {
+    const CONNECTIONS: usize = 60;
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let (tenant, other) = (app.tenant("acme").await, app.tenant("umbrella").await);
+    tenant.primary(&receiver).await;
+    for number in 0..CONNECTIONS {
+        tenant.connection(&format!("conn-{number}"), TENANT).await;
+    }
+    let items: Vec<_> = (0..100).map(|_| item_with(TENANT, &json!({"x": "y".repeat(1000)}))).collect();
+
+    tokio::join!(tenant.accept(&items), tenant.accept(&items), async {
+        for _ in 0..20 {
+            other.accept(&[item(TENANT)]).await;
+        }
+    });
+
+    let received = receiver.wait_for(2 * CONNECTIONS).await;
+    let connections: BTreeSet<_> = received.iter().map(Received::connection).collect();
+    assert_eq!(connections.len(), CONNECTIONS);
+    assert!(received.iter().all(|request| request.items() == items));
+    app.until_settled().await;
+    assert!(tenant.list("/events?status=unmatched").await.is_empty());
+}
+
 /// What a provider would never send, and whoever knows the URL and the secret can: as many items as fit, each of a tenant
 /// and a subscription of its own.
 #[tokio::test]

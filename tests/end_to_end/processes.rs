@@ -76,6 +76,21 @@ async fn what_one_process_takes_in_another_sends() {
 }
 
 #[tokio::test]
+async fn a_connection_that_one_process_makes_is_matched_by_another() {
+    let app = TestApp::spawn_as(&[Role::Api, Role::Ingress], |_| {}).await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    tenant.primary(&receiver).await;
+    let _others = app.another(&[Role::Relay, Role::Scheduler], |_| {}).await;
+
+    tenant.accept(&[item(TENANT)]).await;
+    tenant.connection("conn-1", TENANT).await;
+
+    assert_eq!(receiver.wait_for(1).await[0].connection(), "conn-1");
+    app.until_settled().await;
+}
+
+#[tokio::test]
 async fn what_a_killed_process_had_in_flight_is_sent_again_when_its_lease_runs_out() {
     let mut app = TestApp::spawn().await;
     let receiver = Receiver::start().await;

@@ -55,6 +55,38 @@ async fn a_replaced_secret_signs_along_until_its_grace_is_over() {
 }
 
 #[tokio::test]
+async fn a_secret_that_was_replaced_twice_signs_as_long_as_was_promised() {
+    let app = TestApp::spawn().await;
+    let receiver = Receiver::start().await;
+    let tenant = app.tenant("acme").await;
+    let endpoint = tenant.primary(&receiver).await;
+    tenant.connection("conn-1", TENANT).await;
+    let path = format!("/endpoints/{endpoint}/secret/rotate");
+    let mut all = vec![tenant.trust(&endpoint).await];
+    for _ in 0..4 {
+        app.advance(TimeDelta::minutes(1)).await;
+        tenant.api.post(&path, &serde_json::json!({})).await.expect(200);
+        all.push(tenant.trust(&endpoint).await);
+    }
+
+    tenant.api.post(&path, &serde_json::json!({})).await.refused(409, "too_many_secrets");
+    receiver.trust(all[4].clone());
+    tenant.accept(&[item(TENANT)]).await;
+
+    let during = receiver.wait_for(1).await;
+    assert_eq!(during[0].header("webhook-signature").split(' ').count(), 5);
+    for trust in &all {
+        Webhook::new(&trust.secret).unwrap().verify(&during[0].body, &during[0].headers).unwrap();
+    }
+    // The grace of the first is over, that of the others isn't.
+    app.advance(TimeDelta::hours(24) - TimeDelta::seconds(150)).await;
+    tenant.accept(&[item(TENANT)]).await;
+    let after = receiver.wait_for(2).await;
+    assert_eq!(after[1].header("webhook-signature").split(' ').count(), 4);
+    tenant.api.post(&path, &serde_json::json!({})).await.expect(200);
+}
+
+#[tokio::test]
 async fn each_endpoint_signs_with_its_own_secret() {
     let app = TestApp::spawn().await;
     let (one, other) = (Receiver::start().await, Receiver::start().await);

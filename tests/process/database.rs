@@ -26,7 +26,12 @@ impl Database {
 
     /// An installation with this database.
     pub(crate) fn site(&self) -> Site {
-        Site::new(&self.url())
+        self.site_with(&[])
+    }
+
+    /// An installation with this database and more settings.
+    pub(crate) fn site_with(&self, settings: &[(&str, &str)]) -> Site {
+        Site::with(&self.url(), settings)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -27,8 +27,11 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
-        let database = Database::create().await;
-        let site = database.site();
+        Self::with(Database::create().await, &[]).await
+    }
+
+    async fn with(database: Database, settings: &[(&str, &str)]) -> Self {
+        let site = database.site_with(settings);
         site.migrate().await;
         let (program, receiver, tenant) = (site.started().await, Receiver::start().await, Uuid::new_v4());
         let public = program.public();
@@ -80,7 +83,28 @@ async fn a_signal_lets_slow_deliveries_finish_and_then_ends_the_process_with_0()
             );
         }
         assert_eq!(running.receiver.count(), 20, "nothing is delivered twice");
+        let log = running.program.log();
+        assert!(log.contains("everything in flight is finished"), "{log}");
+        for word in ["WARN", "ERROR"] {
+            assert!(!log.contains(word), "an end in good order is nothing to warn of: {log}");
+        }
     }
+}
+
+#[tokio::test]
+async fn an_end_that_takes_longer_than_its_grace_does_not_say_that_everything_is_finished() {
+    let database = Database::create().await;
+    let mut running = Running::with(database, &[("server.shutdown_grace", "1s")]).await;
+    running.receiver.answer(Reply::hang());
+    running.post(1).await;
+    running.receiver.wait_for(1).await;
+
+    running.program.signal(Signal::SIGTERM);
+
+    assert_eq!(running.program.ended().await.code(), Some(0), "{}", running.program.log_tail());
+    let log = running.program.log();
+    assert!(log.contains("work in flight is cut off") && log.contains("was given back"), "{log}");
+    assert!(!log.contains("everything in flight is finished"), "{log}");
 }
 
 #[tokio::test]

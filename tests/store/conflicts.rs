@@ -4,7 +4,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio_util::task::TaskTracker;
 use waypost_core::endpoint::{EndpointKind, EndpointUrl};
 use waypost_harness::wait;
-use waypost_postgres::endpoint::EndpointChanges;
+use waypost_postgres::endpoint::{EndpointChanges, Update};
 
 use crate::scene::{Scene, some_tenant};
 
@@ -57,7 +57,7 @@ async fn a_change_that_the_database_undid_for_another_is_made_again_and_once() {
     of_first.commit().await.unwrap();
 
     rivalry.await.unwrap();
-    let changed = change.await.unwrap().unwrap().unwrap();
+    let Update::Done(changed) = change.await.unwrap().unwrap() else { panic!("the endpoint is there") };
     assert_eq!(changed.url.unwrap().as_str(), "https://moved.example/hook");
     let overrides: Vec<String> = sqlx::query_scalar("SELECT webhook_url_override FROM connections")
         .fetch_all(&scene.pool)

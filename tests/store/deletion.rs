@@ -12,6 +12,8 @@ use waypost_postgres::event::EventFilter;
 
 use crate::scene::{Scene, TERM, Tenant, actor, some_tenant, tried};
 
+const WAITING: &str = "SELECT count(*) FROM unmatched";
+
 /// Deliveries of a connection's events in each open state: pending, later, held, sending, and sending for too long.
 async fn open_of(
     scene: &Scene,
@@ -55,16 +57,20 @@ async fn deleting_an_environment_leaves_nothing_open() {
     let event = tenant.event();
     let many = (0..6000).map(|_| tenant.delivery(event.id, endpoint, Start::Due(scene.now()))).collect();
     scene.append(vec![event], many).await;
+    let waiting = [&tenant, &other].map(|one| one.unmatched(Some(some_tenant())));
+    scene.append(waiting.into(), Vec::new()).await;
 
     assert!(scene.store.delete_environment(tenant.environment(), &actor()).await.unwrap());
 
     assert_all(&tenant, &open, Ending::Discarded).await;
     assert_eq!(scene.db_open_count().await, i64::try_from(kept.len()).unwrap());
     assert_eq!(scene.db_count("SELECT count(*) FROM delivery_results WHERE ending = 4").await, 6005);
+    assert_eq!(scene.db_count(WAITING).await, 1, "nothing of it waits");
     assert!(!scene.store.delete_environment(tenant.environment(), &actor()).await.unwrap(), "only once");
 
     // What was accepted in that very moment goes with the next look.
     let late = open_of(&scene, &tenant, endpoint, None).await;
+    scene.append(vec![tenant.unmatched(Some(some_tenant()))], Vec::new()).await;
     let mut discarded = 0;
     loop {
         let round = scene.store.discard_of_deleted_across_environments().await.unwrap();
@@ -73,7 +79,8 @@ async fn deleting_an_environment_leaves_nothing_open() {
         }
         discarded += round;
     }
-    assert_eq!(discarded, 5);
+    assert_eq!(discarded, 6);
+    assert_eq!(scene.db_count(WAITING).await, 1, "that of the other one");
     assert_all(&tenant, &late, Ending::Discarded).await;
 }
 

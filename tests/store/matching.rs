@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use waypost_core::connection::ConnectionId;
 use waypost_core::delivery::{DeliveryStatus, Next};
@@ -111,6 +112,54 @@ async fn each_connection_of_a_tenant_gets_an_event_of_its_own() {
         scene.settle(&back).await;
         assert!(sent.is_some(), "{connection}");
     }
+}
+
+/// More than a round holds or writes: in several rounds, and in parts.
+#[tokio::test]
+async fn what_is_large_is_matched_for_all_connections_of_its_tenant() {
+    const CONNECTIONS: usize = 40;
+    let scene = Scene::start().await;
+    let tenant = scene.tenant("acme").await;
+    let customer = some_tenant();
+    tenant.endpoint().await;
+    let long = format!(r#"{{"value":[{{"x":"{}"}}]}}"#, "y".repeat(900_000));
+    let large = || NewEvent { body: long.clone().into(), ..tenant.unmatched(Some(customer)) };
+    scene.append((0..3).map(|_| large()).collect(), Vec::new()).await;
+    for number in 0..CONNECTIONS {
+        tenant.connection(&format!("conn-{number}"), customer).await;
+    }
+
+    assert_eq!(matcher(&scene).sweep().await.unwrap(), 3);
+
+    assert_eq!(scene.db_count("SELECT count(*) FROM unmatched").await, 0);
+    let per_connection = "SELECT count(*) FROM (SELECT connection FROM events WHERE kind = 0 GROUP BY connection HAVING count(*) = 3) each";
+    assert_eq!(scene.db_count(per_connection).await, i64::try_from(CONNECTIONS).unwrap());
+    assert_eq!(scene.db_open_count().await, i64::try_from(3 * CONNECTIONS).unwrap());
+}
+
+#[tokio::test]
+async fn a_hint_of_one_process_wakes_the_matcher_of_another() {
+    let scene = Scene::start().await;
+    let (here, there) = (Bell::default(), Bell::default());
+    let stop = CancellationToken::new();
+    let running = async {
+        tokio::join!(
+            here.clone().pass_on(scene.store.clone(), stop.clone()),
+            there.clone().listen(scene.another_process().await, stop.clone()),
+        )
+    };
+    let ringing = async {
+        // Once when it begins to listen.
+        there.matching_rung().await;
+        there.rung().await;
+        here.may_match().notify_one();
+        here.matching_rung().await;
+        there.matching_rung().await;
+        assert!(there.rung().now_or_never().is_none(), "nothing is to be sent");
+        stop.cancel();
+    };
+    let both = Box::pin(async { tokio::join!(running, ringing) });
+    tokio::time::timeout(std::time::Duration::from_mins(1), both).await.expect("the hint arrives");
 }
 
 #[tokio::test]

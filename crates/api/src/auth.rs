@@ -10,8 +10,10 @@ pub mod key;
 
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
+use std::rc::Rc;
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use waypost_core::scope::{Grant, Scope};
@@ -19,7 +21,7 @@ use waypost_postgres::{Actor, TenantStore};
 
 use crate::auth::admin::{Person, Role};
 use crate::error::{ApiError, Unauthorized};
-use crate::routes::refuse_unread_query;
+use crate::routes::{Table, refuse_unread_query};
 
 /// Who asks for something of one environment.
 #[derive(Debug, Clone)]
@@ -62,7 +64,15 @@ impl Caller {
     /// # Errors
     /// 403 when it lacks it.
     pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.may(scope) { Ok(()) } else { Err(ApiError::insufficient_scope(scope)) }
+        if self.may(scope) { Ok(()) } else { Err(self.refusal(ApiError::insufficient_scope(scope))) }
+    }
+
+    /// What it is told when it may not do something: `of_a_key`, or for a person, who has no scopes, which role may.
+    pub(crate) fn refusal(&self, of_a_key: ApiError) -> ApiError {
+        match &self.rights {
+            Rights::Granted(_) => of_a_key,
+            Rights::Role(_) => ApiError::operators_only(),
+        }
     }
 }
 
@@ -160,7 +170,7 @@ impl FromRequest for Operator {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         ready(person(request).and_then(|(person, actor)| match person.role {
             Role::Operator => Ok(Self { actor }),
-            Role::Viewer => Err(ApiError::Forbidden { message: "This needs the role operator".to_owned() }),
+            Role::Viewer => Err(ApiError::operators_only()),
         }))
     }
 }
@@ -170,6 +180,19 @@ fn person(request: &HttpRequest) -> Result<(Person, Actor), ApiError> {
     refuse_unread_query(request)?;
     let actor = person.actor(crate::trace::request_id(request));
     Ok((person, actor))
+}
+
+/// Refuses a POST that wants to be made once however often it is sent: nothing would keep that promise yet. The proxy hands
+/// the header on to whom it is for, and ingress reads none.
+pub(crate) fn refuse_idempotency_key(request: &ServiceRequest) -> Result<(), ApiError> {
+    let (method, path) = (request.method(), request.path());
+    let is_ours = !path.starts_with("/proxy/")
+        && request.app_data::<Rc<Table>>().is_some_and(|table| table.serves(method, path));
+    if method == Method::POST && is_ours && request.headers().contains_key("idempotency-key") {
+        let message = "Idempotency-Key is not available in this version of Waypost: leave it out";
+        return Err(ApiError::bad_request("idempotency_key_not_available", message));
+    }
+    Ok(())
 }
 
 /// The token of an `Authorization` header: what follows the last `Bearer `, in any letter case, or all of it.

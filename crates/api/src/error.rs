@@ -104,6 +104,12 @@ pub enum ApiError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// More notifications than an integration may be sent: 429, told as everything of ingress is.
+    #[error("too many notifications")]
+    TooManyNotifications {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The provider refused the connection's credentials: 424, with the connection (without credentials).
     #[error("the provider refused the credentials")]
     InvalidCredentials {
@@ -183,7 +189,7 @@ pub struct ErrorBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ErrorContent)]
 pub struct ErrorContent {
-    /// For people; absent in a 429.
+    /// For people; absent in a 429 of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     /// For programs; never changes its meaning.
@@ -197,10 +203,10 @@ pub struct ErrorContent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Value>,
-    /// The method, in a 429.
+    /// The method, in a 429 of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
-    /// The path, in a 429.
+    /// The path, in a 429 of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
 }
@@ -256,6 +262,12 @@ impl ApiError {
         Self::Forbidden { message: format!("Insufficient scope. Required: {}", scope.as_str()) }
     }
 
+    /// 403 for a person whose role only lets them look.
+    #[must_use]
+    pub fn operators_only() -> Self {
+        Self::Forbidden { message: "This needs the role operator".to_owned() }
+    }
+
     /// 500 for something that must not happen.
     #[must_use]
     pub fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -282,7 +294,9 @@ impl ApiError {
             Self::CompressedBody => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::Unverified { code, .. } => (StatusCode::UNAUTHORIZED, code),
-            Self::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_request"),
+            Self::TooManyRequests { .. } | Self::TooManyNotifications { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_request")
+            }
             Self::InvalidCredentials { .. } => (StatusCode::FAILED_DEPENDENCY, "invalid_credentials"),
             Self::BadGateway { code, .. } => (StatusCode::BAD_GATEWAY, code),
             Self::TemporarilyUnavailable { .. } => UNAVAILABLE,
@@ -308,6 +322,9 @@ impl ApiError {
             Self::RequestTimeout => "The body took too long to arrive".to_owned(),
             Self::Unverified { message, .. } => (*message).to_owned(),
             Self::TooManyRequests { .. } => return None,
+            Self::TooManyNotifications { .. } => {
+                "This integration is sent more than ingress.rate_limit_per_minute; come back later".to_owned()
+            }
             Self::TemporarilyUnavailable { .. } => TRY_AGAIN.to_owned(),
             Self::Store(error) if error.is_passing() => TRY_AGAIN.to_owned(),
             Self::Store(_) | Self::Internal(_) => {
@@ -318,9 +335,9 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyRequests { retry_after, .. } | Self::TemporarilyUnavailable { retry_after } => {
-                Some(*retry_after)
-            }
+            Self::TooManyRequests { retry_after, .. }
+            | Self::TooManyNotifications { retry_after }
+            | Self::TemporarilyUnavailable { retry_after } => Some(*retry_after),
             Self::Store(error) if error.is_passing() => Some(STORE_PAUSE),
             _ => None,
         }

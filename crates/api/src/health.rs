@@ -71,6 +71,11 @@ impl Part {
             tracing::warn!(part = self.name, "a part is not ready any more");
         }
     }
+
+    /// It ends, as it was asked to: nothing to warn of.
+    pub fn ending(&self) {
+        self.readiness.set(self.name, State::Failing);
+    }
 }
 
 /// The state of a process.
@@ -135,5 +140,7 @@ mod tests {
         assert!(readiness.failing().is_empty());
         partitions.failing();
         assert_eq!(readiness.failing(), ["partitions"]);
+        loops.ending();
+        assert_eq!(readiness.failing(), ["partitions", "renewer"]);
     }
 }

@@ -27,7 +27,7 @@ use waypost_postgres::Store;
 
 use self::body::Budget;
 use self::intake::Flusher;
-use self::intake::queue::{Bounds, Queue};
+use self::intake::queue::{Bounds, Lane, Queue};
 use self::rate_limit::RateLimit;
 use self::rejections::Rejections;
 
@@ -48,7 +48,7 @@ pub struct Config {
     pub queue_requests: usize,
     /// The most bytes that wait; as many again may be under way from senders.
     pub queue_bytes: usize,
-    /// How many batches are stored at once.
+    /// How many batches are stored at once; heavy ones one at a time.
     pub flushers: usize,
 }
 
@@ -101,8 +101,9 @@ impl Ingress {
             rejections: Arc::clone(&rejections),
         });
         let flushers = TaskTracker::new();
-        let flushing = || tracker.spawn(flushers.track_future(Arc::clone(&flusher).run()));
-        let mut tasks: Vec<_> = (0..config.flushers.max(1)).map(|_| flushing()).collect();
+        let flushing = |lane| tracker.spawn(flushers.track_future(Arc::clone(&flusher).run(lane)));
+        let lanes = std::iter::once(Lane::All).chain(std::iter::repeat(Lane::Light));
+        let mut tasks: Vec<_> = lanes.take(config.flushers.max(1)).map(flushing).collect();
         flushers.close();
         let store = store.clone();
         tasks.push(tracker.spawn(async move { rejections.run(&store, &flushers).await }));

@@ -20,7 +20,8 @@ token (the proxy excepted): a viewer may call what only reads and shows no secre
 **Lists** answer `{\"data\": […], \"next_cursor\": …}` and take `limit` (1 to 200) and `cursor`.
 
 **Errors** answer `{\"error\": {\"code\", \"message\"}}`; invalid input adds `errors`, each with the `path` of the field. Unknown \
-fields and query parameters are refused. Every response has a `request-id`, which the audit log names too.";
+fields and query parameters are refused, and so is the header `Idempotency-Key` of a POST, which this version can't honour yet \
+(`idempotency_key_not_available`). Every response has a `request-id`, which the audit log names too.";
 
 const TAGS: &[(&str, &str)] = &[
     ("Integrations", "Providers and their settings in an environment."),

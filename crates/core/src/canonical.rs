@@ -23,8 +23,8 @@ use self::key::Key;
 
 pub use self::string::write_string;
 
-/// How many arrays and objects may stand inside each other.
-pub const MAX_DEPTH: usize = 128;
+/// How many arrays and objects may stand inside each other: as many as fit a small stack with plenty to spare.
+pub const MAX_DEPTH: usize = 512;
 
 /// Why a text is not JSON, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

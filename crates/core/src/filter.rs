@@ -3,6 +3,8 @@
 //! Each list that is not empty must be met; within a list one entry is enough. An event that holds several items goes
 //! out whole when any one of its items meets the filter, so that all receivers of an event get the same bytes.
 
+use std::borrow::Cow;
+
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,8 @@ pub struct FilterSpec {
     pub connections: Vec<String>,
     /// `created`, `updated`, `deleted`.
     pub change_types: Vec<String>,
-    /// Globs over the resource path, as `Users/*/Messages/*`; letter case doesn't matter.
+    /// Globs over the resource path, as `Users/*/Messages/*`; letter case doesn't matter, and a key means the same in both
+    /// of Graph's forms: `chats('19:x')` is `chats/19:x`.
     pub resources: Vec<String>,
     /// Wire types (`forward`, `auth`, …) or `type.operation`.
     pub event_types: Vec<String>,
@@ -152,7 +155,8 @@ impl Filter {
                 .is_some_and(|found| self.spec.change_types.iter().any(|entry| entry == found));
         let resource = self.resources.is_empty()
             || item.resource.as_deref().is_some_and(|found| {
-                self.resources.iter().any(|glob| glob.is_match(found.trim_start_matches('/')))
+                let path = key_parts(found.trim_start_matches('/'));
+                self.resources.iter().any(|glob| glob.is_match(path.as_ref()))
             });
         change && resource
     }
@@ -167,12 +171,52 @@ fn glob(value: &str) -> Result<GlobMatcher, FilterError> {
     if value.is_empty() || value.len() > 512 {
         return Err(refused());
     }
-    GlobBuilder::new(value.trim_start_matches('/'))
+    GlobBuilder::new(&key_parts(value.trim_start_matches('/')))
         .case_insensitive(true)
         .literal_separator(true)
         .build()
         .map(|glob| glob.compile_matcher())
         .map_err(|_| refused())
+}
+
+/// Graph's own paths are far shorter; what isn't is compared as it is.
+const LONGEST_PATH: usize = 4096;
+
+/// A resource path with each key in a part of its own: `chats('19:x')/messages('1')` becomes `chats/19:x/messages/1`. A
+/// slash inside a key is no separator, and two quotes there stand for one. Calls, as `delta()`, stay what they are.
+fn key_parts(path: &str) -> Cow<'_, str> {
+    if path.len() > LONGEST_PATH || !path.contains("('") {
+        return Cow::Borrowed(path);
+    }
+    let mut parts = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((name, key, after)) = next_key(rest) {
+        parts.push_str(name);
+        parts.push('/');
+        parts.push_str(&key.replace("''", "'").replace('/', "%2F"));
+        rest = after;
+    }
+    parts.push_str(rest);
+    Cow::Owned(parts)
+}
+
+/// What stands before the next `('key')` that ends a part of `path`, the key, and what follows.
+fn next_key(path: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    loop {
+        let open = from + path[from..].find("('")?;
+        let inside = &path[open + 2..];
+        let key = inside.match_indices("')").map(|(end, _)| end).find(|end| {
+            let quotes = inside[..*end].bytes().rev().take_while(|byte| *byte == b'\'').count();
+            quotes % 2 == 0 && matches!(inside.as_bytes().get(end + 2), None | Some(b'/'))
+        });
+        match key {
+            Some(end) if end > 0 && open > 0 && !path[..open].ends_with('/') => {
+                return Some((&path[..open], &inside[..end], &inside[end + 2..]));
+            }
+            _ => from = open + 2,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +252,40 @@ mod tests {
         assert!(filter.takes(&subject(&[item("created", "Users/u1/Messages/m1")])));
         assert!(!filter.takes(&subject(&[item("created", "Users/u1/Events/e1")])));
         assert!(!filter.takes(&subject(&[item("created", "Users/u1/Messages/m1/Attachments/a")])));
+    }
+
+    #[test]
+    fn a_key_means_the_same_in_both_of_graphs_forms() {
+        let takes = |pattern: &str, resource: &str| {
+            let spec = FilterSpec { resources: vec![pattern.into()], ..FilterSpec::default() };
+            Filter::parse(spec).unwrap().takes(&subject(&[item("created", resource)]))
+        };
+        for (pattern, resource) in [
+            ("chats/*/messages/*", "chats('19:x@thread.v2')/messages('1')"),
+            ("chats('*')/messages('*')", "Chats/19:x/Messages/1"),
+            ("chats('19:x')/messages/*", "chats('19:x')/messages('1')"),
+            (
+                "/teams/*/channels/*/messages/*/replies/*",
+                "teams('t')/channels('c')/messages('1')/replies('2')",
+            ),
+            ("users/*/messages/*", "users('o''neill')/messages('a/b=')"),
+            ("users('a/b')", "users('a/b')"),
+            ("users/*/messages/delta()", "users('u')/messages/delta()"),
+            ("users/*/call(x='1')/y/*", "users('u')/call(x='1')/y('z')"),
+        ] {
+            assert!(takes(pattern, resource), "{pattern} {resource}");
+        }
+        assert!(!takes("chats/*", "chats('19:x')/messages('1')"));
+        assert!(!takes("chats('1')/messages/*", "chats('2')/messages('1')"));
+        assert!(!takes("users/*/messages/*", "users('u')/messages('1')/attachments('2')"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_upsets_the_reading_of_keys(path in "[a('/)é]{0,24}") {
+            let once = key_parts(&path).into_owned();
+            proptest::prop_assert!(path.contains("('") || once == path);
+        }
     }
 
     #[test]

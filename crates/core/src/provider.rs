@@ -170,13 +170,15 @@ pub struct Judgement {
     pub drafts: Vec<Draft>,
     /// What was refused.
     pub rejections: Vec<Rejection>,
+    /// Whether the matcher is to copy drafts for the connections of their tenants.
+    pub copies_wait: bool,
 }
 
 impl Judgement {
     /// A refusal of the whole request.
     #[must_use]
     pub fn refused(answer: Answer, rejections: Vec<Rejection>) -> Self {
-        Self { answer, drafts: Vec::new(), rejections }
+        Self { answer, drafts: Vec::new(), rejections, copies_wait: false }
     }
 }
 

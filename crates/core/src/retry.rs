@@ -10,6 +10,8 @@ use rand::{Rng, RngExt as _};
 pub const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
 /// How long a throttled delivery waits when the receiver gives no usable time.
 pub const DEFAULT_THROTTLE: TimeDelta = TimeDelta::seconds(60);
+/// The shortest wait that a `Retry-After` stands for: "at once" still leaves the receiver a moment.
+pub const SHORTEST_RETRY_AFTER: TimeDelta = TimeDelta::seconds(1);
 /// The longest wait that a schedule may hold.
 pub const LONGEST_WAIT: TimeDelta = TimeDelta::days(7);
 
@@ -83,8 +85,8 @@ pub fn with_jitter(wait: TimeDelta, rng: &mut impl Rng) -> TimeDelta {
     wait + TimeDelta::milliseconds(rng.random_range(0..=millis / 5))
 }
 
-/// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date. Clamped to [`LONGEST_RETRY_AFTER`];
-/// `None` for anything that isn't a time to come.
+/// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date. Clamped to [`SHORTEST_RETRY_AFTER`], also for a
+/// date that has passed, and [`LONGEST_RETRY_AFTER`]; `None` for anything that says no time.
 #[must_use]
 pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
     let value = value.trim();
@@ -95,7 +97,7 @@ pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<TimeDelta> {
         Err(_) if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => TimeDelta::MAX,
         Err(_) => DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?) - now,
     };
-    (wait > TimeDelta::zero()).then(|| wait.min(LONGEST_RETRY_AFTER))
+    Some(wait.clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -116,13 +118,15 @@ mod tests {
         for (text, wanted) in [
             ("120", seconds(120)),
             (" 7 ", seconds(7)),
-            ("0", None),
+            ("0", seconds(1)),
+            ("00", seconds(1)),
             ("-5", None),
             ("1.5", None),
             ("99999999999999999999999", seconds(3600)),
             ("86400", seconds(3600)),
             ("Sun, 22 Nov 2026 12:00:30 GMT", seconds(30)),
-            ("Sun, 22 Nov 2026 11:00:00 GMT", None),
+            ("Sun, 22 Nov 2026 11:00:00 GMT", seconds(1)),
+            ("Sun, 22 Nov 2026 12:00:00 GMT", seconds(1)),
             ("soon", None),
             ("", None),
         ] {
@@ -150,7 +154,7 @@ mod tests {
         #[test]
         fn no_retry_after_goes_past_its_bounds(text in "[ -~]{0,30}") {
             if let Some(wait) = retry_after(&text, noon()) {
-                prop_assert!(wait > TimeDelta::zero() && wait <= LONGEST_RETRY_AFTER);
+                prop_assert!((SHORTEST_RETRY_AFTER..=LONGEST_RETRY_AFTER).contains(&wait));
             }
         }
     }

@@ -35,7 +35,8 @@ const MOST_ADDRESSES: usize = 64;
 pub enum Refused {
     /// The address, or one of the name's, is in a closed network.
     #[error(
-        "this host is in a network that callback URLs may not reach (the operator can open it with egress.allow)"
+        "this host, or one of the addresses that its name has (all of them count), is in a network that callback URLs may \
+         not reach (the operator can open it with egress.allow; the log tells the address at level debug)"
     )]
     Network,
     /// Not encrypted, and outside the networks that the operator opened.
@@ -111,7 +112,12 @@ impl Guard {
         match addresses.len() {
             0 => Err(Refused::Unresolved),
             1..=MOST_ADDRESSES => {
-                addresses.iter().try_for_each(|address| self.policy.permits(transport, *address))?;
+                addresses.iter().try_for_each(|address| {
+                    let verdict = self.policy.permits(transport, *address);
+                    verdict.inspect_err(
+                        |_| tracing::debug!(%address, "an address of a customer's host is refused"),
+                    )
+                })?;
                 Ok(addresses)
             }
             _ => Err(Refused::Crowded),

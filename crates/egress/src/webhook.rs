@@ -157,9 +157,13 @@ async fn keep(answer: reqwest::Response, now: DateTime<Utc>, deadline: Deadline)
     }
 }
 
-/// The first usable `Retry-After`.
+/// The longest usable `Retry-After`.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<TimeDelta> {
-    headers.get_all(RETRY_AFTER).iter().find_map(|value| retry::retry_after(value.to_str().ok()?, now))
+    headers
+        .get_all(RETRY_AFTER)
+        .iter()
+        .filter_map(|value| retry::retry_after(value.to_str().ok()?, now))
+        .max()
 }
 
 /// As many headers as fit, without those that set cookies.

@@ -14,6 +14,8 @@ use crate::{Store, StoreError};
 
 /// What the parameters of one statement may weigh, roughly; a single row may weigh more.
 const SLICE_BYTES: usize = 16 * 1024 * 1024;
+/// From this weight on, sealing is left to other threads.
+const ASIDE_BYTES: usize = 256 * 1024;
 /// What a row weighs beside the texts and bytes in it, roughly.
 const ROW_BYTES: usize = 256;
 
@@ -61,7 +63,7 @@ impl Store {
         executor: impl PgExecutor<'e>,
         slice: &Slice<'_>,
     ) -> Result<(), StoreError> {
-        let events = EventColumns::of(self, slice.events);
+        let events = self.seal_events(slice.events).await;
         let deliveries = DeliveryColumns::of(slice.deliveries);
         sqlx::query!(
             r#"
@@ -115,6 +117,23 @@ impl Store {
         .execute(executor)
         .await?;
         Ok(())
+    }
+}
+
+impl Store {
+    /// Seals events; away from the threads that serve others when it is much.
+    async fn seal_events(&self, events: &[NewEvent]) -> EventColumns {
+        if events.iter().map(weight).sum::<usize>() < ASIDE_BYTES {
+            return EventColumns::of(self, events);
+        }
+        let (store, aside) = (self.clone(), events.to_vec());
+        match tokio::task::spawn_blocking(move || EventColumns::of(&store, &aside)).await {
+            Ok(columns) => columns,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_cancelled) => EventColumns::of(self, events),
+            },
+        }
     }
 }
 

@@ -8,6 +8,8 @@ mod row;
 mod secret;
 mod switch;
 
+use std::collections::BTreeMap;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -22,7 +24,7 @@ pub use secret::{Rotated, Rotation};
 
 use crate::audit::Change;
 use crate::conflict::retry_conflicts;
-use crate::{StoreError, TenantStore};
+use crate::{Store, StoreError, TenantStore};
 
 /// The most custom endpoints that an environment may have: each event of it is routed past all of them.
 pub const MOST_ENDPOINTS: i64 = 1000;
@@ -58,10 +60,21 @@ pub struct EndpointChanges {
     pub url: Option<EndpointUrl>,
     /// What people write about it.
     pub description: Option<String>,
-    /// Headers to add, in place of those before.
-    pub headers: Option<Vec<(String, SecretString)>>,
+    /// Headers to add, in place of those before; one without a value keeps the value that it has.
+    pub headers: Option<Vec<(String, Option<SecretString>)>>,
     /// What it wants.
     pub filter: Option<Filter>,
+}
+
+/// What came of changing an endpoint.
+#[derive(Debug)]
+pub enum Update {
+    /// This is it now.
+    Done(Box<Endpoint>),
+    /// There is none of that id.
+    Unknown,
+    /// It has no header of that name whose value could be kept.
+    NoSuchHeader(String),
 }
 
 /// What becomes of a URL that may be absent.
@@ -178,7 +191,7 @@ impl TenantStore {
         self.existing(tx, id).await
     }
 
-    /// Changes an endpoint; `None` when there is none of that id.
+    /// Changes an endpoint. One that its URL had disabled is enabled by another URL, and what was held goes out.
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
@@ -186,18 +199,35 @@ impl TenantStore {
         &self,
         id: EndpointId,
         changes: EndpointChanges,
-    ) -> Result<Option<Endpoint>, StoreError> {
-        retry_conflicts(|| self.try_update_endpoint(id, &changes)).await
+    ) -> Result<Update, StoreError> {
+        let (update, enabled) = retry_conflicts(|| self.try_update_endpoint(id, &changes)).await?;
+        if enabled {
+            self.release_deliveries(id).await?;
+        }
+        Ok(update)
     }
 
     async fn try_update_endpoint(
         &self,
         id: EndpointId,
         changes: &EndpointChanges,
-    ) -> Result<Option<Endpoint>, StoreError> {
+    ) -> Result<(Update, bool), StoreError> {
         let mut tx = self.begin().await?;
-        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else { return Ok(None) };
-        self.write_changes(&mut tx, id, changes).await?;
+        let Some(row) = EndpointRow::lock(&mut tx, self.environment, id).await? else {
+            return Ok((Update::Unknown, false));
+        };
+        let headers = match &changes.headers {
+            Some(headers) => match self.merged_headers(&mut tx, id, headers).await? {
+                Ok(merged) => Some(merged),
+                Err(missing) => return Ok((Update::NoSuchHeader(missing), false)),
+            },
+            None => None,
+        };
+        let enabled = match &changes.url {
+            Some(url) => self.enable_for_new_url(&mut tx, id, url).await?,
+            None => false,
+        };
+        self.write_changes(&mut tx, id, changes, headers.as_deref()).await?;
         if let (Some(connection), Some(url)) = (row.connection, &changes.url) {
             self.write_override(&mut tx, connection, Some(url.as_str())).await?;
         }
@@ -209,13 +239,13 @@ impl TenantStore {
         };
         note("url", changes.url.as_ref().map(|url| json!(url.as_str())));
         note("description", changes.description.as_ref().map(|text| json!(text)));
-        note("headers", changes.headers.as_ref().map(|headers| json!(header_names(headers))));
+        note("headers", headers.as_ref().map(|headers| json!(header_names(headers))));
         note("filter", changes.filter.as_ref().map(|filter| json!(filter.spec())));
         let detail = Value::Object(detail);
         self.record(&mut tx, Change { action: "endpoint.update", object: &id.to_string(), detail }).await?;
         let endpoint = self.existing(&mut tx, id).await?;
         tx.commit().await?;
-        Ok(Some(endpoint))
+        Ok((Update::Done(Box::new(endpoint)), enabled))
     }
 
     async fn write_changes(
@@ -223,6 +253,7 @@ impl TenantStore {
         tx: &mut PgConnection,
         id: EndpointId,
         changes: &EndpointChanges,
+        headers: Option<&[(String, SecretString)]>,
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE endpoints SET
@@ -236,9 +267,9 @@ impl TenantStore {
             changes.url.as_ref().map(EndpointUrl::as_str),
             changes.description,
             changes.filter.as_ref().map(filter_value),
-            changes.headers.is_some(),
-            changes.headers.as_ref().and_then(|headers| self.sealed_headers(id, headers)),
-            &changes.headers.as_ref().map(|headers| header_names(headers)).unwrap_or_default(),
+            headers.is_some(),
+            headers.and_then(|headers| self.sealed_headers(id, headers)),
+            &headers.map(header_names).unwrap_or_default(),
             self.store.clock().now(),
         )
         .execute(tx)
@@ -325,6 +356,31 @@ impl TenantStore {
         row.ok_or_else(|| StoreError::inconsistent("endpoints", "id", id))?.into_endpoint()
     }
 
+    /// The headers that `wanted` comes to, or the name of one that has no value to keep.
+    async fn merged_headers(
+        &self,
+        tx: &mut PgConnection,
+        id: EndpointId,
+        wanted: &[(String, Option<SecretString>)],
+    ) -> Result<Result<Vec<(String, SecretString)>, String>, StoreError> {
+        let mut kept = BTreeMap::new();
+        if wanted.iter().any(|(_, value)| value.is_none()) {
+            let sealed = sqlx::query_scalar!(
+                "SELECT headers FROM endpoints WHERE environment_id = $1 AND id = $2",
+                self.environment.uuid(),
+                id.uuid(),
+            );
+            if let Some(sealed) = sealed.fetch_one(tx).await? {
+                kept.extend(open_headers(&self.store, id, &sealed)?);
+            }
+        }
+        let merged = wanted.iter().map(|(name, value)| {
+            let value = value.clone().or_else(|| kept.get(name).cloned()).ok_or_else(|| name.clone())?;
+            Ok((name.clone(), value))
+        });
+        Ok(merged.collect())
+    }
+
     fn sealed_headers(&self, id: EndpointId, headers: &[(String, SecretString)]) -> Option<Vec<u8>> {
         let pairs: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
@@ -332,6 +388,16 @@ impl TenantStore {
         (!pairs.is_empty())
             .then(|| self.store.seal("endpoints", "headers", id.uuid().as_bytes(), text.as_bytes()))
     }
+}
+
+/// Headers as [`TenantStore::sealed_headers`] has sealed them.
+pub(crate) fn open_headers(
+    store: &Store,
+    id: EndpointId,
+    sealed: &[u8],
+) -> Result<Vec<(String, SecretString)>, StoreError> {
+    let plain = store.open("endpoints", "headers", id.uuid().as_bytes(), sealed)?;
+    serde_json::from_slice(&plain).map_err(|_| StoreError::inconsistent("endpoints", "headers", id))
 }
 
 fn header_names(headers: &[(String, SecretString)]) -> Vec<String> {

@@ -94,15 +94,16 @@ pub struct Round {
 type Key = (Uuid, Uuid, Uuid);
 
 impl Store {
-    /// Whether any event waits for a connection.
+    /// The newest event that waits for a connection.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_unmatched_across_environments(&self) -> Result<bool, StoreError> {
-        let any = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT FROM unmatched WHERE tenant_id IS NOT NULL) AS "any!""#
+    pub async fn newest_unmatched_across_environments(&self) -> Result<Option<EventId>, StoreError> {
+        let newest = sqlx::query_scalar!(
+            "-- newest_unmatched
+             SELECT event_id FROM unmatched WHERE tenant_id IS NOT NULL ORDER BY event_id DESC LIMIT 1"
         );
-        Ok(any.fetch_one(self.workers()).await?)
+        Ok(newest.fetch_optional(self.workers()).await?.map(EventId::from_uuid))
     }
 
     /// Takes the oldest events whose tenant has a connection now; `None` when there are none, or others are at them.
@@ -168,8 +169,8 @@ impl Store {
                        SELECT octet_length(body) AS size FROM events WHERE id = chosen.event_id LIMIT 1
                    ) event ON true
                ) sized
-               -- Bounds the memory of a round: 16 MiB and one event more.
-               WHERE coalesce(sum - size, 0) < 16777216
+               -- Bounds the memory of a round: 2 MiB, compressed, and one event more.
+               WHERE coalesce(sum - size, 0) < 2097152
                ORDER BY event_id"#
         );
         Ok(ids.fetch_all(self.workers()).await?)
@@ -177,8 +178,16 @@ impl Store {
 }
 
 impl Round {
-    /// Writes down where the events go: their own rows, and in `more` the events for further connections and all
-    /// deliveries. They wait no longer.
+    /// Stores events for further connections, and deliveries, as a part of the round: nothing of it is there before the
+    /// round is finished.
+    ///
+    /// # Errors
+    /// When the database fails; then the round is lost, and all stays as it was.
+    pub async fn append(&mut self, more: &Batch) -> Result<(), StoreError> {
+        self.store.append_on(&mut self.tx, more).await
+    }
+
+    /// Writes down where the events go: their own rows, and in `more` what was not appended yet. They wait no longer.
     ///
     /// # Errors
     /// When the database fails; then all stays as it was.

@@ -15,6 +15,7 @@ use waypost_core::filter::{Filter, FilterSpec};
 use waypost_core::id::{ConnectionKey, EndpointId, EnvironmentId};
 use waypost_crypto::signature::{EndpointSecret, SigningKey};
 
+use crate::endpoint::open_headers;
 use crate::{Store, StoreError, TenantStore};
 
 /// An endpoint whose secrets are still sealed.
@@ -53,9 +54,7 @@ impl SealedTarget {
     fn open_headers(&self, store: &Store) -> Result<Vec<(HeaderName, SecretString)>, StoreError> {
         let Some(sealed) = &self.headers else { return Ok(Vec::new()) };
         let broken = || StoreError::inconsistent("endpoints", "headers", self.endpoint);
-        let plain = store.open("endpoints", "headers", self.endpoint.uuid().as_bytes(), sealed)?;
-        let pairs: Vec<(String, SecretString)> = serde_json::from_slice(&plain).map_err(|_| broken())?;
-        pairs
+        open_headers(store, self.endpoint, sealed)?
             .into_iter()
             .map(|(name, value)| Ok((HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken())?, value)))
             .collect()

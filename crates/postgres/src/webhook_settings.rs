@@ -2,9 +2,9 @@
 
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use waypost_core::account::WebhookSettings;
-use waypost_core::endpoint::{EndpointKind, EndpointUrl};
+use waypost_core::endpoint::{EndpointKind, EndpointStatus, EndpointUrl};
 use waypost_core::id::EndpointId;
 use waypost_crypto::signature::SigningKey;
 
@@ -20,6 +20,10 @@ pub struct WebhookView {
     pub primary_url: Option<String>,
     /// The URL of `secondary`.
     pub secondary_url: Option<String>,
+    /// How `primary` is, where it has a URL.
+    pub primary_status: Option<EndpointStatus>,
+    /// How `secondary` is, where it has a URL.
+    pub secondary_status: Option<EndpointStatus>,
     /// The switches.
     pub switches: WebhookSettings,
 }
@@ -37,6 +41,15 @@ pub struct WebhookChanges {
     pub on_auth_refresh_error: Option<bool>,
     /// See [`WebhookSettings::forward_client_state`].
     pub forward_client_state: Option<bool>,
+}
+
+/// What becomes of the deliveries of an endpoint whose URL was changed.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It has no URL any more: they end.
+    Cleared(EndpointId),
+    /// It is enabled again: they go out.
+    Enabled(EndpointId),
 }
 
 impl WebhookChanges {
@@ -79,23 +92,27 @@ impl TenantStore {
         Ok(view)
     }
 
-    /// Changes the settings. What is on its way to a URL that is taken away ends.
+    /// Changes the settings. What is on its way to a URL that is taken away ends; what was held for one that had disabled its
+    /// endpoint goes to the one that takes its place.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn update_webhook_settings(&self, changes: &WebhookChanges) -> Result<WebhookView, StoreError> {
-        let (view, cleared) = retry_conflicts(|| self.try_update_webhook_settings(changes)).await?;
-        for endpoint in cleared {
-            self.discard_deliveries(endpoint).await?;
+        let (view, fates) = retry_conflicts(|| self.try_update_webhook_settings(changes)).await?;
+        for fate in fates {
+            match fate {
+                Fate::Cleared(endpoint) => self.discard_deliveries(endpoint).await?,
+                Fate::Enabled(endpoint) => self.release_deliveries(endpoint).await?,
+            };
         }
         Ok(view)
     }
 
-    /// Tells which endpoints have no URL any more, too.
+    /// Tells what became of the endpoints, too.
     async fn try_update_webhook_settings(
         &self,
         changes: &WebhookChanges,
-    ) -> Result<(WebhookView, Vec<EndpointId>), StoreError> {
+    ) -> Result<(WebhookView, Vec<Fate>), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "UPDATE environments SET
@@ -112,14 +129,14 @@ impl TenantStore {
         )
         .execute(&mut *tx)
         .await?;
-        let mut cleared = Vec::new();
+        let mut fates = Vec::new();
         let urls = [
             (EndpointKind::Primary, &changes.primary_url),
             (EndpointKind::Secondary, &changes.secondary_url),
         ];
         for (kind, url) in urls {
             if let Some(url) = url {
-                cleared.extend(self.set_named_url(&mut tx, kind, url.url()).await?);
+                fates.extend(self.set_named_url(&mut tx, kind, url.url()).await?);
             }
         }
         let object = self.environment.to_string();
@@ -128,7 +145,7 @@ impl TenantStore {
         self.record(&mut tx, change).await?;
         let view = self.read_webhook_settings(&mut tx).await?;
         tx.commit().await?;
-        Ok((view, cleared))
+        Ok((view, fates))
     }
 
     /// Gives the environment a new signing key, at once: Nango's signatures know no time of grace.
@@ -161,7 +178,8 @@ impl TenantStore {
     async fn read_webhook_settings(&self, tx: &mut PgConnection) -> Result<WebhookView, StoreError> {
         let row = sqlx::query!(
             r#"SELECT e.on_auth_creation, e.on_auth_refresh_error, e.forward_client_state,
-                      p.url AS "primary_url?", s.url AS "secondary_url?"
+                      p.url AS "primary_url?", s.url AS "secondary_url?",
+                      p.status = 'enabled' AS primary_enabled, s.status = 'enabled' AS secondary_enabled
                FROM environments e
                LEFT JOIN endpoints p ON p.environment_id = e.id AND p.kind = 'primary'
                LEFT JOIN endpoints s ON s.environment_id = e.id AND s.kind = 'secondary'
@@ -171,6 +189,8 @@ impl TenantStore {
         .fetch_one(tx)
         .await?;
         Ok(WebhookView {
+            primary_status: status_of(row.primary_url.as_ref(), row.primary_enabled),
+            secondary_status: status_of(row.secondary_url.as_ref(), row.secondary_enabled),
             primary_url: row.primary_url,
             secondary_url: row.secondary_url,
             switches: WebhookSettings {
@@ -181,34 +201,42 @@ impl TenantStore {
         })
     }
 
-    /// Sets the URL of a named endpoint, or takes it away; then it tells which endpoint that was.
+    /// Sets the URL of a named endpoint, or takes it away; tells what becomes of its deliveries, where anything does.
     async fn set_named_url(
         &self,
-        tx: &mut PgConnection,
+        tx: &mut Transaction<'_, Postgres>,
         kind: EndpointKind,
         url: Option<&EndpointUrl>,
-    ) -> Result<Option<EndpointId>, StoreError> {
+    ) -> Result<Option<Fate>, StoreError> {
         let id = sqlx::query_scalar!(
             "SELECT id FROM endpoints WHERE environment_id = $1 AND kind = $2 FOR UPDATE",
             self.environment.uuid(),
             kind.as_str(),
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut **tx)
         .await?;
         let id = id.ok_or_else(|| StoreError::inconsistent("endpoints", "kind", self.environment))?;
+        let id = EndpointId::from_uuid(id);
         let Some(url) = url else {
-            self.clear_url(tx, EndpointId::from_uuid(id)).await?;
-            return Ok(Some(EndpointId::from_uuid(id)));
+            self.clear_url(tx, id).await?;
+            return Ok(Some(Fate::Cleared(id)));
         };
+        let enabled = self.enable_for_new_url(tx, id, url).await?;
         sqlx::query!(
             "UPDATE endpoints SET url = $3, updated_at = $4 WHERE environment_id = $1 AND id = $2",
             self.environment.uuid(),
-            id,
+            id.uuid(),
             url.as_str(),
             self.store.clock().now(),
         )
-        .execute(tx)
+        .execute(&mut **tx)
         .await?;
-        Ok(None)
+        Ok(enabled.then_some(Fate::Enabled(id)))
     }
+}
+
+/// How an endpoint is; without a URL it is none.
+fn status_of(url: Option<&String>, enabled: Option<bool>) -> Option<EndpointStatus> {
+    url?;
+    Some(if enabled? { EndpointStatus::Enabled } else { EndpointStatus::Disabled })
 }

@@ -8,19 +8,41 @@ use sqlx::postgres::PgListener;
 
 use crate::{Store, StoreError};
 
-const CHANNEL: &str = "waypost_work";
+/// What is hinted at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Deliveries wait which nobody holds.
+    Work,
+    /// An event may have got its connection.
+    Matching,
+}
+
+impl Hint {
+    const ALL: [Self; 2] = [Self::Work, Self::Matching];
+
+    const fn channel(self) -> &'static str {
+        match self {
+            Self::Work => "waypost_work",
+            Self::Matching => "waypost_matching",
+        }
+    }
+}
 
 /// Hears hints of other processes. Reconnects by itself.
 #[derive(Debug)]
 pub struct WorkListener(PgListener);
 
 impl Store {
-    /// Tells all processes that deliveries wait which nobody holds.
+    /// Tells all processes.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn notify_work_across_environments(&self) -> Result<(), StoreError> {
-        self.workers().execute("NOTIFY waypost_work").await?;
+    pub async fn send_hint_across_environments(&self, hint: Hint) -> Result<(), StoreError> {
+        let statement = match hint {
+            Hint::Work => "NOTIFY waypost_work",
+            Hint::Matching => "NOTIFY waypost_matching",
+        };
+        self.workers().execute(statement).await?;
         Ok(())
     }
 
@@ -28,20 +50,20 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be reached.
-    pub async fn listen_for_work(&self) -> Result<WorkListener, StoreError> {
+    pub async fn listen_for_hints(&self) -> Result<WorkListener, StoreError> {
         let mut listener = PgListener::connect(self.url().expose_secret()).await?;
-        listener.listen(CHANNEL).await?;
+        listener.listen_all(Hint::ALL.map(Hint::channel)).await?;
         Ok(WorkListener(listener))
     }
 }
 
 impl WorkListener {
-    /// Waits for the next hint. Also returns when the connection was lost and made again, as hints may be missing then.
+    /// Waits for the next hint. `None` when the connection was lost and made again: any may be missing then.
     ///
     /// # Errors
     /// When the connection can't be made again.
-    pub async fn heard(&mut self) -> Result<(), StoreError> {
-        self.0.try_recv().await?;
-        Ok(())
+    pub async fn heard(&mut self) -> Result<Option<Hint>, StoreError> {
+        let heard = self.0.try_recv().await?;
+        Ok(heard.and_then(|heard| Hint::ALL.into_iter().find(|hint| hint.channel() == heard.channel())))
     }
 }

@@ -107,7 +107,7 @@ impl Application {
             guard: Arc::new(guard),
             webhooks,
             connector: parts::connector(&settings)?,
-            tenant_connected: scheduler.matcher.hint(),
+            tenant_connected: bell.may_match(),
             endpoint_changed: scheduler.holder.hint(),
             hand_off,
             settings: parts::api_settings(&settings),
@@ -171,6 +171,9 @@ impl Application {
         let watching = watch_partitions(self.store.clone(), self.partitions, self.stopping.clone());
         whole(&loops, loops.spawn(watching));
         whole(&loops, loops.spawn(waypost_api::metrics::upkeep(self.stopping.clone())));
+        if self.scheduler.is_some() || self.deliverer.is_some() {
+            whole(&loops, loops.spawn(self.bell.clone().listen(self.store.clone(), self.stopping.clone())));
+        }
         if let Some(scheduler) = self.scheduler {
             scheduler.start(&loops, &self.stopping).into_iter().for_each(|part| whole(&loops, part));
         }
@@ -178,7 +181,6 @@ impl Application {
         let deliverer = TaskTracker::new();
         let handed_over = CancellationToken::new();
         if let Some(running) = self.deliverer {
-            whole(&loops, loops.spawn(self.bell.clone().listen(self.store.clone(), self.stopping.clone())));
             let (cut, hard) = (running.cut(), shutdown.hard().clone());
             // Not on a tracker: nothing waits for a cut that may never come.
             TaskTracker::new().spawn(async move {
@@ -198,6 +200,7 @@ impl Application {
             deliverer,
             loops,
             store: self.store,
+            hard: shutdown.hard().clone(),
         };
         let (served, serving) = (shutdown.clone(), self.api.run());
         shutdown.tracker().spawn(async move {
@@ -226,13 +229,15 @@ struct Ending {
     deliverer: TaskTracker,
     loops: TaskTracker,
     store: Store,
+    /// Cancelled when it took too long.
+    hard: CancellationToken,
 }
 
 impl Ending {
     /// No new work; requests in flight are answered, what they brought is stored, what was begun is sent and written
     /// down; health answers until the last.
     async fn end(self) {
-        self.serving.failing();
+        self.serving.ending();
         self.stopping.cancel();
         self.api.stop_public(true).await;
         if let Some(ingress) = &self.ingress {
@@ -248,7 +253,11 @@ impl Ending {
         self.loops.wait().await;
         self.api.stop(true).await;
         self.store.close().await;
-        tracing::info!("everything in flight is finished");
+        if self.hard.is_cancelled() {
+            tracing::info!("what was cut off was given back");
+        } else {
+            tracing::info!("everything in flight is finished");
+        }
     }
 }
 

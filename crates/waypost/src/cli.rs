@@ -183,8 +183,13 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Healthcheck => block_on(healthcheck::run(settings.server.admin_listen)),
         Command::Config(ConfigCommand::Check) => {
-            settings.check_built(&Roles::chosen(&[]))?;
-            print(&settings.masked())
+            let roles = Roles::chosen(&[]);
+            settings.check_built(&roles)?;
+            print(&settings.masked())?;
+            if let Err(missing) = settings.check_for_serve(&roles) {
+                output::note(&format!("`waypost serve` will not start like this: {missing}"));
+            }
+            Ok(())
         }
     }
 }

@@ -57,12 +57,13 @@ pub async fn run(settings: Settings, options: Options, shutdown: Shutdown) -> an
     report.started("receiver", &format!("the customer's backend, on {}", receiver.url()));
     let demonstrated = tokio::select! {
         outcome = demonstrate(&house, &receiver, addresses, report) => outcome,
-        () = shutdown.soft().cancelled() => Ok(()),
+        () = shutdown.soft().cancelled() => Ok(None),
     };
     if options.once || demonstrated.is_err() {
         shutdown.request();
     } else {
-        report.staying(addresses);
+        let access = demonstrated.as_ref().ok().and_then(Option::as_ref);
+        report.staying(addresses, access, &options.data_dir);
     }
     let finished = shutdown.finished(grace).await;
     house.leave().await?;
@@ -75,8 +76,9 @@ async fn demonstrate(
     receiver: &Receiver,
     addresses: provision::Addresses,
     report: Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<provision::Access>> {
     let demo = provision::Demo::make(house, receiver, addresses, report).await?;
     let scenario = scenario::Scenario::prepare(house, &demo)?;
-    scenario.play(house, receiver, &demo, report).await
+    scenario.play(house, receiver, &demo, report).await?;
+    Ok(Some(demo.access))
 }

@@ -22,8 +22,17 @@ pub fn tell(text: &str) {
 }
 
 /// Writes why a command failed, as one line.
-#[expect(clippy::let_underscore_must_use, reason = "nobody is left to be told that nobody reads")]
 pub fn error(reason: &str) {
+    complain(reason);
+}
+
+/// Writes what somebody should know of a command that has not failed, as one line.
+pub fn note(text: &str) {
+    complain(&format!("note: {text}"));
+}
+
+#[expect(clippy::let_underscore_must_use, reason = "nobody is left to be told that nobody reads")]
+fn complain(reason: &str) {
     let reason: Vec<&str> = reason.split_whitespace().collect();
     let _ = write_to(&mut io::stderr().lock(), &format!("waypost: {}\n", reason.join(" ")));
 }

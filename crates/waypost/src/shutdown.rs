@@ -126,10 +126,12 @@ impl Shutdown {
             () = self.hard.cancelled() => Some(ShutdownError::SecondSignal),
             () = sleep(grace) => Some(ShutdownError::GraceOver { grace }),
         };
-        if cut.is_some() {
+        if let Some(cut) = &cut {
+            tracing::warn!(reason = %cut, "work in flight is cut off");
             self.hard.cancel();
-            let in_time = timeout(LAST_MOMENT, self.tracker.wait()).await.is_ok();
-            tracing::warn!(in_time, "work in flight was cut off");
+            if timeout(LAST_MOMENT, self.tracker.wait()).await.is_err() {
+                tracing::warn!("some of it could not be given back; others take it when its leases end");
+            }
         }
         match (self.failure.get(), cut) {
             (Some(reason), _) => Err(ShutdownError::PartFailed(reason.clone())),

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::{
-    io::Write,
-    process::{Command, Output},
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output, Stdio},
 };
 
 use jsonwebtoken::{DecodingKey, Validation, decode};
@@ -60,7 +60,7 @@ fn help_and_version_are_results() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_one_line() {
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "--help"),
         (&["srve"], "serve"),
         (&["serve", "--role", "boss"], "ingress"),
@@ -68,6 +68,8 @@ fn wrong_usage_ends_with_2_and_one_line() {
         (&["admin"], "--help"),
         (&["admin", "token"], "--role"),
         (&["admin", "token", "--role", "viewer", "--ttl", "soon"], "15m"),
+        (&["admin", "token", "--role", "viewer", "--ttl", "-1h"], "15m"),
+        (&["admin", "token", "--role", "viewer", "--ttl", "366d"], "365d"),
     ];
     for (arguments, told) in cases {
         let output = run(&mut waypost(arguments));
@@ -135,6 +137,45 @@ fn config_check_prints_what_applies_without_secrets() {
     let shown = stdout(&output);
     assert!(shown.contains("timeout = \"7s\"") && shown.contains("max_in_flight = 9"), "{shown}");
     assert!(shown.contains("postgres://a:********@db/b") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn config_check_tells_what_serving_would_lack_and_ends_with_0() {
+    let output = run(&mut waypost(&["config", "check"]));
+    assert_eq!(code(&output), 0);
+    let note = failure(&output);
+    assert!(note.contains("note:") && note.contains("database.url is not set"), "{note}");
+
+    let output = run(waypost(&["config", "check"]).env(
+        "WAYPOST__DATABASE__URL",
+        "postgres://db/b?sslpassword=hunter2&password=hunter3&sslmode=require",
+    ));
+    assert_eq!(code(&output), 0);
+    assert!(failure(&output).contains("security.encryption_keys is not set"));
+    let shown = stdout(&output);
+    assert!(!shown.contains("hunter") && shown.contains("sslmode=require"), "{shown}");
+
+    let output = run(waypost(&["config", "check"])
+        .env("WAYPOST__DATABASE__URL", "postgres://db/b")
+        .env("WAYPOST__SECURITY__ENCRYPTION_KEYS", "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn the_simulator_tells_how_to_sign_in_at_it() {
+    let mut simulator =
+        waypost(&["simulate", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let told: Vec<String> = BufReader::new(simulator.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("tenant"))
+        .collect();
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+
+    let application = told.iter().find(|line| line.starts_with("application")).unwrap();
+    let secret = waypost_simulator::DEMO_CLIENT_SECRET;
+    assert!(application.contains(secret), "{application}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The bell: wakes the deliverers, here and in other processes, when work was stored that nobody holds.
+//! The bell: wakes the deliverers, here and in other processes, when work was stored that nobody holds, and the matchers
+//! when something may match.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use waypost_core::delivery::Leased;
 use waypost_core::hand_off::{HandOff, Place};
 use waypost_core::id::{EndpointId, EnvironmentId};
 use waypost_postgres::Store;
+use waypost_postgres::work::Hint;
 
 use crate::patience::{STEP, within};
 
@@ -25,6 +27,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub struct Bell {
     here: Arc<Notify>,
     elsewhere: Arc<Notify>,
+    /// Somebody says that something may match.
+    may_match: Arc<Notify>,
+    /// The matcher of this process is to look.
+    look: Arc<Notify>,
 }
 
 impl Bell {
@@ -44,14 +50,29 @@ impl Bell {
         self.here.notified().await;
     }
 
+    /// What to notify when something may match, here or in another process: a connection was made or has got its tenant.
+    #[must_use]
+    pub fn may_match(&self) -> Arc<Notify> {
+        Arc::clone(&self.may_match)
+    }
+
+    /// Waits until something may match.
+    pub async fn matching_rung(&self) {
+        self.look.notified().await;
+    }
+
     /// Passes the ringing on to other processes, at most every 50 ms, until told to stop.
     pub async fn pass_on(self, store: Store, stop: CancellationToken) {
         loop {
-            tokio::select! {
+            let hint = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.elsewhere.notified() => {}
-            }
-            if let Err(error) = within(STEP, store.notify_work_across_environments()).await {
+                () = self.elsewhere.notified() => Hint::Work,
+                () = self.may_match.notified() => {
+                    self.look.notify_one();
+                    Hint::Matching
+                }
+            };
+            if let Err(error) = within(STEP, store.send_hint_across_environments(hint)).await {
                 tracing::debug!(%error, "a hint was not sent");
             }
             tokio::select! {
@@ -76,17 +97,24 @@ impl Bell {
     }
 
     async fn listen_once(&self, store: &Store) {
-        let mut listener = match within(STEP, store.listen_for_work()).await {
+        let mut listener = match within(STEP, store.listen_for_hints()).await {
             Ok(listener) => listener,
             Err(error) => return tracing::debug!(%error, "can't listen for hints"),
         };
+        // Whatever was hinted at before is looked for at once.
+        let mut heard = None;
         loop {
-            // Whatever was hinted at before is looked for at once.
-            self.here.notify_one();
-            // Silence may mean that nothing can be heard any more: then it is listened anew.
-            if let Err(error) = within(SILENCE, listener.heard()).await {
-                return tracing::debug!(%error, "listening for hints broke off");
+            if heard != Some(Hint::Matching) {
+                self.here.notify_one();
             }
+            if heard != Some(Hint::Work) {
+                self.look.notify_one();
+            }
+            // Silence may mean that nothing can be heard any more: then it is listened anew.
+            heard = match within(SILENCE, listener.heard()).await {
+                Ok(heard) => heard,
+                Err(error) => return tracing::debug!(%error, "listening for hints broke off"),
+            };
         }
     }
 }
@@ -109,5 +137,9 @@ impl HandOff for Bell {
 
     fn unleased_work(&self) {
         self.ring();
+    }
+
+    fn unmatched_work(&self) {
+        self.may_match.notify_one();
     }
 }

@@ -232,6 +232,10 @@ impl HandOff for Deliverer {
     fn unleased_work(&self) {
         self.0.parts.bell.ring();
     }
+
+    fn unmatched_work(&self) {
+        self.0.parts.bell.may_match().notify_one();
+    }
 }
 
 impl Running {

@@ -1,13 +1,15 @@
 //! The matcher: gives events that wait for a connection of their tenant to the connections that have come.
 //!
-//! What waits stands in the store; a new connection is only a hint to look at once. Routing follows the rules of intake.
+//! What waits stands in the store; a new connection is only a hint to look at once. Routing follows the rules of intake,
+//! which leaves it to the matcher, too, when one POST is to be copied for very many connections.
+//!
+//! Must not hold more than a few parts of what it writes: one event may have to be copied a thousand times.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use waypost_core::clock::SharedClock;
 use waypost_core::connection::ConnectionRef;
@@ -18,16 +20,24 @@ use waypost_core::filter::Subject;
 use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId, EventId};
 use waypost_core::provider::{Dialect, Provider, graph};
 use waypost_postgres::append::Batch;
-use waypost_postgres::matching::{Matched, Waiting};
+use waypost_postgres::matching::{Matched, Round, Waiting};
 use waypost_postgres::{Store, StoreError};
 
 use crate::bell::Bell;
 use crate::patience::{SWEEP, within};
 
-/// How often to look while events wait.
-const WHILE_WAITING: Duration = Duration::from_secs(5);
-/// How often to look while none waits.
-const WHILE_IDLE: Duration = Duration::from_secs(30);
+/// How often to look while something may match any moment.
+const TICK: Duration = Duration::from_secs(1);
+/// How long that is so after a hint: what intake is about to store may not know of the new connection.
+const AFTER_HINT: Duration = Duration::from_secs(15);
+/// How long an event counts as just come.
+const JUST_COME: TimeDelta = TimeDelta::minutes(1);
+/// How often to look otherwise: whoever makes a connection gives a hint.
+const AT_REST: Duration = Duration::from_secs(10);
+/// What is held of copies before it is written, roughly.
+const PART_BYTES: usize = 16 * 1024 * 1024;
+/// After how many bytes of copies a round is committed, roughly; a single event may have more.
+const ROUND_BYTES: usize = 64 * 1024 * 1024;
 
 /// The matcher.
 #[derive(Debug)]
@@ -35,50 +45,52 @@ pub struct Matcher {
     store: Store,
     clock: SharedClock,
     bell: Bell,
-    hint: Arc<Notify>,
     max_age: TimeDelta,
 }
 
 impl Matcher {
-    /// A matcher whose deliveries are given up after `max_age` at the latest. It rings `bell` when there are some.
+    /// A matcher whose deliveries are given up after `max_age` at the latest. It rings `bell` when there are some, and looks
+    /// when the bell tells that something may match.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, bell: Bell, max_age: TimeDelta) -> Self {
-        Self { store, clock, bell, hint: Arc::new(Notify::new()), max_age }
-    }
-
-    /// Wakes it: a connection was made or has got its tenant.
-    #[must_use]
-    pub fn hint(&self) -> Arc<Notify> {
-        Arc::clone(&self.hint)
+        Self { store, clock, bell, max_age }
     }
 
     /// Runs until told to stop.
     pub async fn run(self, stop: CancellationToken) {
+        let mut expecting = Instant::now();
         loop {
             let pause = match within(SWEEP, self.look()).await {
-                Ok(pause) => pause,
+                Ok(Waits::Lately) => TICK,
+                Ok(_) if expecting > Instant::now() => TICK,
+                Ok(_) => AT_REST,
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "matching failed; it is tried again"
                     );
-                    WHILE_WAITING
+                    TICK
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.hint.notified() => {}
+                () = self.bell.matching_rung() => expecting = Instant::now() + AFTER_HINT,
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn look(&self) -> Result<Duration, StoreError> {
+    /// One statement while nothing waits.
+    async fn look(&self) -> Result<Waits, StoreError> {
+        let Some(newest) = self.store.newest_unmatched_across_environments().await? else {
+            return Ok(Waits::Nothing);
+        };
         let matched = self.sweep().await?;
         if matched > 0 {
             tracing::info!(events = matched, "events without a connection were matched");
         }
-        Ok(if self.store.has_unmatched_across_environments().await? { WHILE_WAITING } else { WHILE_IDLE })
+        let is_new = self.clock.now() - newest.made_at() < JUST_COME;
+        Ok(if is_new { Waits::Lately } else { Waits::Long })
     }
 
     /// Matches all that can be matched now, and tells how many events that were.
@@ -87,19 +99,22 @@ impl Matcher {
     /// When the store fails; what was matched until then stays matched.
     pub async fn sweep(&self) -> Result<usize, StoreError> {
         let mut total = 0;
-        while let Some(round) = self.store.take_matchable_across_environments().await? {
+        while let Some(mut round) = self.store.take_matchable_across_environments().await? {
             let now = self.clock.now();
             let found = self.find_candidates(&round.waiting, now).await?;
-            let mut plan =
-                Plan { matched: Vec::new(), more: Batch::default(), now, give_up_at: now + self.max_age };
-            for waiting in &round.waiting {
+            let mut plan = Plan::new(now, now + self.max_age);
+            for waiting in std::mem::take(&mut round.waiting) {
                 if let Some(candidates) = found.get(&waiting.environment) {
-                    plan.place(waiting, candidates);
+                    plan.place(&waiting, candidates, &mut round).await?;
+                }
+                // The others go on waiting, for the next round.
+                if plan.bytes >= ROUND_BYTES {
+                    break;
                 }
             }
             let count = plan.matched.len();
             round.finish(&plan.matched, &plan.more).await?;
-            if !plan.more.deliveries.is_empty() {
+            if plan.delivers {
                 self.bell.ring();
             }
             total += count;
@@ -152,19 +167,45 @@ impl Matcher {
     }
 }
 
+/// What waits after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Nothing,
+    /// The newest has just come.
+    Lately,
+    /// The newest has waited for a while.
+    Long,
+}
+
 /// Where the events of a round go.
 struct Plan {
     /// Their own rows.
     matched: Vec<Matched>,
-    /// Events for further connections, and all deliveries.
+    /// Events for further connections, and deliveries, which are not written yet.
     more: Batch,
+    /// What `more` holds in bodies.
+    held: usize,
+    /// What the round writes in bodies.
+    bytes: usize,
+    /// Whether there are deliveries.
+    delivers: bool,
     now: DateTime<Utc>,
     give_up_at: DateTime<Utc>,
 }
 
 impl Plan {
+    fn new(now: DateTime<Utc>, give_up_at: DateTime<Utc>) -> Self {
+        let (matched, more) = (Vec::new(), Batch::default());
+        Self { matched, more, held: 0, bytes: 0, delivers: false, now, give_up_at }
+    }
+
     /// The event's own row becomes the first connection's; each further one gets an event of its own.
-    fn place(&mut self, waiting: &Waiting, candidates: &[Candidate]) {
+    async fn place(
+        &mut self,
+        waiting: &Waiting,
+        candidates: &[Candidate],
+        round: &mut Round,
+    ) -> Result<(), StoreError> {
         let facts = items_of(waiting.integration.provider, &waiting.payload);
         let candidates = if waiting.integration.forward_webhooks { candidates } else { &[] };
         for (index, connection) in waiting.connections.iter().enumerate() {
@@ -173,13 +214,20 @@ impl Plan {
             let integration = &waiting.integration;
             let body =
                 forward_body(&connection.id, integration.provider, &integration.unique_key, &waiting.payload);
+            self.bytes += body.len();
+            self.held += body.len();
             let matched = Matched { event, connection: connection.key, routing, body: body.into() };
             if index == 0 {
                 self.matched.push(matched);
             } else {
                 self.more.events.push(further_event(waiting, matched));
             }
+            if self.held >= PART_BYTES {
+                self.held = 0;
+                round.append(&std::mem::take(&mut self.more)).await?;
+            }
         }
+        Ok(())
     }
 
     fn deliver<'a>(
@@ -200,7 +248,9 @@ impl Plan {
             },
             give_up_at: self.give_up_at,
         }));
-        if self.more.deliveries.len() > before { Routing::Routed } else { Routing::Unrouted }
+        let is_wanted = self.more.deliveries.len() > before;
+        self.delivers |= is_wanted;
+        if is_wanted { Routing::Routed } else { Routing::Unrouted }
     }
 }
 

@@ -22,11 +22,12 @@ use waypost_core::id::EnvironmentId;
 use waypost_core::scope::Scope;
 use waypost_postgres::{Actor, ActorKind, Store};
 
-use crate::auth::{Caller, bearer};
+use crate::auth::{Caller, bearer, refuse_idempotency_key};
 use crate::error::{ApiError, Unauthorized};
 
-/// How far the clocks of whoever makes tokens may be off, in seconds.
-const LEEWAY: i64 = 60;
+/// How far the clocks of whoever makes tokens may be off, in seconds: a token is taken so long before its `nbf` and after its
+/// `exp`.
+const LEEWAY: i64 = 30;
 /// The longest name of somebody, in bytes.
 pub const LONGEST_SUBJECT: usize = 255;
 
@@ -189,7 +190,8 @@ pub(crate) async fn authenticate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Answer<B> {
-    match person(&request).await {
+    let person = person(&request).await;
+    match person.and_then(|person| refuse_idempotency_key(&request).map(|()| person)) {
         Ok(person) => {
             request.extensions_mut().insert(person);
         }

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 use waypost_postgres::{Actor, ActorKind, Store};
 
-use crate::auth::{Caller, bearer};
+use crate::auth::{Caller, bearer, refuse_idempotency_key};
 use crate::error::{ApiError, Unauthorized};
 use crate::routes::Table;
 
@@ -25,7 +25,8 @@ pub(crate) async fn authenticate<B: MessageBody + 'static>(
     let serves =
         request.app_data::<Rc<Table>>().is_none_or(|table| table.serves(request.method(), request.path()));
     if serves {
-        match caller(&request).await {
+        let caller = caller(&request).await;
+        match caller.and_then(|caller| refuse_idempotency_key(&request).map(|()| caller)) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
             }

@@ -127,6 +127,14 @@ fn every_other_refusal_has_its_status_and_code() {
             too_many,
         ),
         (
+            ApiError::TooManyNotifications { retry_after: Duration::from_secs(9) },
+            429,
+            plain(
+                "too_many_request",
+                "This integration is sent more than ingress.rate_limit_per_minute; come back later",
+            ),
+        ),
+        (
             ApiError::InvalidCredentials { message: "no".to_owned(), payload: json!({ "connection": {} }) },
             424,
             credentials,

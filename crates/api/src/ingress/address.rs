@@ -36,7 +36,7 @@ pub(super) enum TokenFault {
 }
 
 impl Address {
-    /// Reads `/webhook/{environment}/{key}`, whatever follows. The route has made sure of the parts' number.
+    /// Reads `/webhook/{environment}/{key}`, whatever follows; a key that is missing is no key.
     pub(super) fn of_path(path: &str) -> Result<Self, Vec<PathFault>> {
         let mut parts = path.split('/').skip(2);
         let environment = parts.next().and_then(environment);
@@ -151,6 +151,8 @@ mod tests {
     fn each_wrong_part_of_a_path_is_told() {
         let long = "k".repeat(256);
         for (path, faults) in [
+            (format!("/webhook/{ENVIRONMENT}"), vec![PathFault::UniqueKey]),
+            (format!("/webhook/{ENVIRONMENT}/"), vec![PathFault::UniqueKey]),
             (format!("/webhook/{ENVIRONMENT}/a%2Fb"), vec![PathFault::UniqueKey]),
             (format!("/webhook/{ENVIRONMENT}/a%2525"), vec![PathFault::UniqueKey]),
             (format!("/webhook/{ENVIRONMENT}/a+b"), vec![PathFault::UniqueKey]),

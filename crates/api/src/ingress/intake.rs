@@ -3,6 +3,7 @@
 //! There is no timer: a lone request is flushed at once, and under load batches grow by themselves while the flushers are
 //! busy. A flusher never ends on a fault: a batch that can't be stored is told to come again. A batch of several that
 //! fails for a reason of its own is halved until the culprit stands alone, so that one request can't sink its neighbours.
+//! Heavy requests go through one flusher only, so that the others are never all behind such.
 //!
 //! Must not answer a request before its events are committed.
 
@@ -26,7 +27,7 @@ use waypost_postgres::{Store, StoreError};
 pub(super) use self::batch::RefusedParts;
 use self::batch::{Batch, Stored};
 use self::placing::Placed;
-use self::queue::{Bounds, Queue, Reply, Waiting};
+use self::queue::{Bounds, Lane, Queue, Reply, Waiting};
 use super::rejections::Rejections;
 use crate::error::chain;
 
@@ -55,6 +56,8 @@ enum FlushError {
     Store(#[from] StoreError),
     #[error("the batch was not stored within {} s", LONGEST_FLUSH.as_secs())]
     TooSlow,
+    #[error("the batch is to be copied for too many connections at once")]
+    TooMuch,
     #[error("reading the batch panicked")]
     Panicked,
 }
@@ -69,7 +72,7 @@ impl FlushError {
     const fn is_of_the_batch(&self) -> bool {
         match self {
             Self::Store(error) => !error.is_passing(),
-            Self::Panicked => true,
+            Self::Panicked | Self::TooMuch => true,
             Self::TooSlow => false,
         }
     }
@@ -77,8 +80,8 @@ impl FlushError {
 
 impl Flusher {
     /// Stores what comes until the queue is closed and empty.
-    pub(super) async fn run(self: Arc<Self>) {
-        while let Some(gathered) = self.queue.take(BATCH).await {
+    pub(super) async fn run(self: Arc<Self>, lane: Lane) {
+        while let Some(gathered) = self.queue.take(lane, BATCH).await {
             self.flush(gathered).await;
         }
     }
@@ -89,6 +92,10 @@ impl Flusher {
         let all: Vec<&Request> = requests.iter().collect();
         let mut parts = vec![(all.as_slice(), replies)];
         while let Some((requests, mut replies)) = parts.pop() {
+            // Who was told to come again while another part was stored would be stored twice.
+            if !replies.iter().any(Reply::is_awaited) {
+                continue;
+            }
             match self.store_soon(requests, &replies).await {
                 Ok(stored) => self.settle(stored, replies),
                 Err(error) if error.is_of_the_batch() && requests.len() > 1 => {
@@ -140,6 +147,9 @@ impl Flusher {
         }
         if stored.placed.unleased {
             self.hand_off.unleased_work();
+        }
+        if stored.placed.copies_wait {
+            self.hand_off.unmatched_work();
         }
         for refused in stored.rejections {
             self.rejections.add(refused);

@@ -17,12 +17,14 @@ use super::{Ingress, body, refusal};
 use crate::error::ApiError;
 
 /// The paths of ingress. The second pair is for `lifecycleNotificationUrl`: items are told apart by their fields, so it
-/// means the same.
-const PATHS: [&str; 4] = [
+/// means the same. The last pair lacks a key, which is told as any key that can't be one.
+const PATHS: [&str; 6] = [
     "/webhook/{environment}/{key}",
     "/webhook/{environment}/{key}/",
     "/webhook/{environment}/{key}/lifecycle",
     "/webhook/{environment}/{key}/lifecycle/",
+    "/webhook/{environment}",
+    "/webhook/{environment}/",
 ];
 
 /// What a request comes to, and the word for it in metrics.
@@ -77,11 +79,8 @@ fn check(ingress: &Ingress, request: &HttpRequest) -> Result<Checked, ApiError> 
         return Err(ApiError::CompressedBody);
     }
     if let Some(limit) = &ingress.rate_limit {
-        limit.take(&address, ingress.clock.now()).map_err(|retry_after| ApiError::TooManyRequests {
-            method: request.method().to_string(),
-            path: request.path().to_owned(),
-            retry_after,
-        })?;
+        let taken = limit.take(&address, ingress.clock.now());
+        taken.map_err(|retry_after| ApiError::TooManyNotifications { retry_after })?;
     }
     Ok(Checked::Notification(address))
 }

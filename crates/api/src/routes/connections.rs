@@ -183,9 +183,8 @@ async fn get_connection(
     let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
     if !shown && (reading.force_refresh || reading.refresh_token || reading.refresh_github_app_jwt_token) {
         let scope = Scope::ConnectionsReadCredentials.as_str();
-        return Err(ApiError::Forbidden {
-            message: format!("Credential and refresh options require the {scope} scope"),
-        });
+        let message = format!("Credential and refresh options require the {scope} scope");
+        return Err(authorized.caller.refusal(ApiError::Forbidden { message }));
     }
     let names = named(Names::parse(reading.provider_config_key, address.0.connection_id))?;
     let found = if shown {

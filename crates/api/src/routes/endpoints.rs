@@ -5,11 +5,12 @@ mod trial;
 mod view;
 
 use actix_web::{HttpResponse, delete, get, patch, post, web};
+use chrono::SecondsFormat;
 use secrecy::ExposeSecret as _;
 use waypost_core::clock::SharedClock;
 use waypost_core::endpoint::EndpointKind;
 use waypost_core::id::EndpointId;
-use waypost_postgres::endpoint::{EndpointError, Held, Rotation};
+use waypost_postgres::endpoint::{EndpointError, Held, Rotation, Update};
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
@@ -21,7 +22,7 @@ use crate::routes::routes;
 use crate::surroundings::Surroundings;
 use crate::time::Time;
 
-use input::{Changes, Enable, Wanted};
+use input::{Changes, Enable, Wanted, nothing_to_keep};
 use trial::{Trial, TrialView};
 use view::{EndpointView, RotatedView, SecretView};
 
@@ -101,7 +102,9 @@ async fn get_endpoint(
 
 /// Change an endpoint
 ///
-/// What is absent stays; `headers` and `filter` are replaced whole. What is on its way goes to the new URL.
+/// What is absent stays; `headers` and `filter` are replaced whole, but a header whose value is `***`, as it is shown, keeps
+/// the value that it has. What is on its way goes to the new URL, which enables an endpoint that the one before had
+/// disabled, by a 410 for instance; one that was disabled by hand stays so.
 #[utoipa::path(
     tag = "Endpoints",
     security(("api_key" = [])),
@@ -128,8 +131,14 @@ async fn update_endpoint(
         let message = "an override gets all events of its connection: it has no filter";
         return Err(ApiError::invalid_field(&["filter"], message));
     }
-    let updated = authorized.tenant.update_endpoint(id.0, changes).await?.ok_or_else(unknown)?;
-    Ok(HttpResponse::Ok().json(EndpointView::from(updated)))
+    match authorized.tenant.update_endpoint(id.0, changes).await? {
+        Update::Done(updated) => {
+            surroundings.endpoint_changed();
+            Ok(HttpResponse::Ok().json(EndpointView::from(*updated)))
+        }
+        Update::Unknown => Err(unknown()),
+        Update::NoSuchHeader(name) => Err(nothing_to_keep(&name)),
+    }
 }
 
 /// Delete an endpoint
@@ -241,7 +250,7 @@ async fn get_endpoint_secret(
 
 /// Rotate an endpoint's signing secret
 ///
-/// The one before signs along for `security.secret_grace`, so that receivers can change over.
+/// The one before signs along for `security.secret_grace`, so that receivers can change over; five sign at most.
 #[utoipa::path(
     tag = "Endpoints",
     security(("api_key" = [])),
@@ -252,6 +261,7 @@ async fn get_endpoint_secret(
         (status = 401, description = "No valid API key", body = ErrorBody),
         (status = 403, description = "The key lacks `environment:webhooks:write`", body = ErrorBody),
         (status = 404, description = "No such endpoint", body = ErrorBody),
+        (status = 409, description = "As many secrets as can be sign along already", body = ErrorBody),
     )
 )]
 #[post("/endpoints/{id}/secret/rotate")]
@@ -270,6 +280,11 @@ async fn rotate_endpoint_secret(
             let message = "An override signs with the secret of primary: rotate that one";
             Err(ApiError::bad_request("invalid_endpoint", message))
         }
+        Rotation::TooMany { until } => {
+            let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let message = format!("Five secrets sign already: the first of them ends at {until}");
+            Err(ApiError::conflict("too_many_secrets", message))
+        }
         Rotation::Unknown => Err(unknown()),
     }
 }
@@ -277,7 +292,7 @@ async fn rotate_endpoint_secret(
 /// Send a test delivery
 ///
 /// At once, signed and guarded like every delivery, with a body of `"type":"endpoint","operation":"test"`. It is no event: it
-/// is sent once, whatever comes of it, and leaves no history.
+/// is sent once, whatever comes of it, and leaves no history: the `evt_…` in its `webhook-id` is no event's.
 #[utoipa::path(
     tag = "Endpoints",
     security(("api_key" = [])),

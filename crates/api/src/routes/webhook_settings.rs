@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, get, patch, post, web};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use waypost_core::endpoint::EndpointStatus;
 use waypost_postgres::webhook_settings::{WebhookChanges, WebhookView};
 
 use crate::auth::{Authorized, scope};
@@ -23,6 +24,12 @@ struct SettingsView {
     /// The URL of the endpoint `secondary`.
     #[schema(required)]
     secondary_url: Option<String>,
+    /// `enabled` or `disabled`; null without a URL. `GET /endpoints` tells why, and since when.
+    #[schema(required, value_type = Option<String>, example = "enabled")]
+    primary_status: Option<EndpointStatus>,
+    /// As `primary_status`, of the endpoint `secondary`.
+    #[schema(required, value_type = Option<String>, example = "enabled")]
+    secondary_status: Option<EndpointStatus>,
     /// Tell both of created and overridden connections.
     on_auth_creation: bool,
     /// Tell both when a connection's token can't be refreshed, and when it can again.
@@ -36,6 +43,8 @@ impl From<WebhookView> for SettingsView {
         Self {
             primary_url: view.primary_url,
             secondary_url: view.secondary_url,
+            primary_status: view.primary_status,
+            secondary_status: view.secondary_status,
             on_auth_creation: view.switches.on_auth_creation,
             on_auth_refresh_error: view.switches.on_auth_refresh_error,
             forward_client_state: view.switches.forward_client_state,
@@ -114,7 +123,8 @@ async fn get_webhook_settings(authorized: Authorized<scope::WebhooksRead>) -> Re
 
 /// Change the webhook settings
 ///
-/// What is on its way to a URL that is taken away is discarded, visibly.
+/// What is on its way to a URL that is taken away is discarded, visibly. A new URL enables an endpoint again that the one
+/// before had disabled, by a 410 for instance; one that was disabled by hand stays so.
 #[utoipa::path(
     tag = "Webhook settings",
     security(("api_key" = [])),

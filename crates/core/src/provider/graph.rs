@@ -12,7 +12,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 use waypost_crypto::token::{LookupHash, Purpose};
 
-pub use notification::{Collection, Fault, Item, ItemKind};
+pub use notification::{Collection, Fault, Item, ItemKind, MAX_ITEMS, Malformed};
 
 use super::{Answer, Draft, Facts, Judgement};
 use crate::canonical;
@@ -22,39 +22,63 @@ use crate::id::{ConnectionKey, TenantId};
 use crate::rejection::{Reason, Rejection};
 use crate::subscription::Tracked;
 
+/// The most bytes that are copied for the connections of tenants while the sender waits.
+const MOST_COPIED: usize = 4 * 1024 * 1024;
+
 /// Which event an item belongs to: one per connection, or per tenant where there is none yet.
 type DraftKey = (Option<ConnectionKey>, Option<TenantId>, bool);
 
 /// Judges a collection.
 #[must_use]
 pub fn judge(collection: &Collection<'_>, facts: Facts<'_>) -> Judgement {
-    let mut drafts: BTreeMap<DraftKey, Building> = BTreeMap::new();
+    let mut accepted = Vec::new();
     let mut rejections = Vec::new();
     let mut vouchable = !facts.integration.secrets.is_empty();
     for found in &collection.items {
         let item = match found {
             Ok(item) => item,
-            Err(raw) => {
-                rejections.push(Rejection {
-                    reason: Reason::MalformedItem,
-                    sample: notification::sample_of_raw(raw),
-                });
+            Err(malformed) => {
+                let sample = notification::sample_of_malformed(*malformed);
+                rejections.push(Rejection { reason: Reason::MalformedItem, sample });
                 continue;
             }
         };
         let voucher = vouch(item, facts);
         vouchable |= !matches!(voucher, Err(Reason::SecretNotConfigured));
         match voucher.and_then(|voucher| route(item, voucher, facts)) {
-            Ok(destination) => destination.add(item, facts, &mut drafts, &mut rejections),
+            Ok(destination) => accepted.push((item, destination)),
             Err(reason) => rejections.push(Rejection { reason, sample: item.sample() }),
         }
     }
     if !vouchable {
         return Judgement::refused(Answer::SecretNotConfigured, rejections);
     }
+    let copies_wait = leave_copying(&mut accepted);
+    let mut drafts: BTreeMap<DraftKey, Building> = BTreeMap::new();
+    for (item, destination) in &accepted {
+        destination.add(item, facts, &mut drafts, &mut rejections);
+    }
     let proof = collection.validation_tokens.map(|tokens| Bytes::copy_from_slice(tokens.as_bytes()));
     let drafts = drafts.into_values().map(|building| building.finish(proof.as_ref())).collect();
-    Judgement { answer: Answer::Accepted, drafts, rejections }
+    Judgement { answer: Answer::Accepted, drafts, rejections, copies_wait }
+}
+
+/// Leaves it to the matcher to copy items for the connections of their tenants, when that would be too much work while
+/// the sender waits: they are then kept once, as if no connection were there yet, and the matcher gives each its own.
+fn leave_copying(accepted: &mut [(&Item<'_>, Destination<'_>)]) -> bool {
+    let copied =
+        |(item, to): &(&Item<'_>, Destination<'_>)| item.raw.len().saturating_mul(to.connections.len());
+    if accepted.iter().map(copied).fold(0, usize::saturating_add) <= MOST_COPIED {
+        return false;
+    }
+    let mut any = false;
+    for (_, to) in accepted {
+        if to.of_tenant && to.connections.len() > 1 {
+            to.connections = &[];
+            any = true;
+        }
+    }
+    any
 }
 
 /// What vouches for an item.
@@ -93,6 +117,8 @@ fn vouch<'a>(item: &Item<'_>, facts: Facts<'a>) -> Result<Voucher<'a>, Reason> {
 struct Destination<'a> {
     connections: &'a [ConnectionRef],
     tenant: Option<TenantId>,
+    /// Whether the connections are all that the tenant has.
+    of_tenant: bool,
     forwarded: bool,
     /// What stands for the subscription in item keys: stays the same when it is made anew.
     identity: Option<Uuid>,
@@ -109,6 +135,7 @@ fn route<'a>(item: &Item<'_>, voucher: Voucher<'a>, facts: Facts<'a>) -> Result<
             Ok(Destination {
                 connections: &tracked.connections,
                 tenant: Some(tracked.tenant),
+                of_tenant: false,
                 forwarded,
                 identity,
             })
@@ -116,7 +143,8 @@ fn route<'a>(item: &Item<'_>, voucher: Voucher<'a>, facts: Facts<'a>) -> Result<
         Voucher::Secret => {
             let connections = item.tenant.and_then(|tenant| facts.routes.tenants.get(&tenant));
             let connections = connections.map(Vec::as_slice).unwrap_or_default();
-            Ok(Destination { connections, tenant: item.tenant, forwarded: true, identity: item.subscription })
+            let identity = item.subscription;
+            Ok(Destination { connections, tenant: item.tenant, of_tenant: true, forwarded: true, identity })
         }
     }
 }
@@ -131,8 +159,10 @@ impl Destination<'_> {
     ) {
         let dropped: &[&str] = if facts.integration.forward_client_state { &[] } else { &["clientState"] };
         let mut bytes = Vec::with_capacity(item.raw.len());
-        if canonical::canonical_object_without(item.raw.as_bytes(), dropped, &mut bytes).is_err() {
-            rejections.push(Rejection { reason: Reason::MalformedItem, sample: item.sample() });
+        if let Err(error) = canonical::canonical_object_without(item.raw.as_bytes(), dropped, &mut bytes) {
+            let mut sample = item.sample();
+            sample.insert("fault".to_owned(), error.to_string().into());
+            rejections.push(Rejection { reason: Reason::MalformedItem, sample });
             return;
         }
         let entry = Entry { item, bytes: &bytes, key: item.key(self.identity) };

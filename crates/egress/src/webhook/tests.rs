@@ -75,3 +75,17 @@ fn answered(outcome: Outcome) -> (u16, Response) {
     let Outcome::Answered { status, response, .. } = outcome else { panic!("no answer: {outcome:?}") };
     (status, response)
 }
+
+#[test]
+fn of_several_retry_afters_the_longest_usable_one_counts() {
+    let read = |values: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(RETRY_AFTER, http::HeaderValue::from_static(value));
+        }
+        retry_after(&headers, DateTime::UNIX_EPOCH)
+    };
+    assert_eq!(read(&["5", "120", "1.5", "0"]), Some(TimeDelta::seconds(120)));
+    assert_eq!(read(&["soon", "0"]), Some(TimeDelta::seconds(1)));
+    assert_eq!(read(&["soon"]), None);
+}

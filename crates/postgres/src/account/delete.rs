@@ -1,4 +1,4 @@
-//! Deleting an environment: at once for everybody who asks, its open deliveries in chunks.
+//! Deleting an environment: at once for everybody who asks, its open deliveries and what waits in chunks.
 //!
 //! What is appended while that goes on, or left over by a crash, is discarded by whoever keeps the store in order.
 
@@ -26,6 +26,7 @@ impl Store {
         let deleted = retry_conflicts(|| self.try_delete_environment(id, actor)).await?;
         if deleted {
             while self.discard_chunk(id).await? > 0 {}
+            while self.forget_unmatched_of(id).await? > 0 {}
         }
         Ok(deleted)
     }
@@ -51,24 +52,43 @@ impl Store {
         Ok(true)
     }
 
-    /// Discards open deliveries of environments that are deleted: what was appended while the deletion went on, or what
-    /// a crash left over. Returns how many; call it again while that isn't 0.
+    /// Discards open deliveries of environments that are deleted, and forgets what waits there for a connection: what was
+    /// appended while the deletion went on, or what a crash left over. Returns how many; call it again while that isn't 0.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn discard_of_deleted_across_environments(&self) -> Result<u64, StoreError> {
         let environments = sqlx::query_scalar!(
             "SELECT e.id FROM environments e
-             WHERE e.deleted_at IS NOT NULL AND EXISTS (SELECT FROM deliveries d WHERE d.environment_id = e.id)
+             WHERE e.deleted_at IS NOT NULL
+               AND (EXISTS (SELECT FROM deliveries d WHERE d.environment_id = e.id)
+                 OR EXISTS (SELECT FROM unmatched u WHERE u.environment_id = e.id AND u.tenant_id IS NOT NULL))
              ORDER BY e.id LIMIT 10",
         )
         .fetch_all(self.requests())
         .await?;
         let mut discarded = 0;
         for id in environments {
-            discarded += self.discard_chunk(EnvironmentId::from_uuid(id)).await?;
+            let id = EnvironmentId::from_uuid(id);
+            discarded += self.discard_chunk(id).await? + self.forget_unmatched_of(id).await?;
         }
         Ok(discarded)
+    }
+
+    /// Lets a chunk of a deleted environment's events wait no longer: no connection can come. What has no tenant isn't
+    /// looked at by anybody, and leaves with its day.
+    async fn forget_unmatched_of(&self, id: EnvironmentId) -> Result<u64, StoreError> {
+        let forgotten = sqlx::query!(
+            "DELETE FROM unmatched WHERE event_id IN (
+                 SELECT event_id FROM unmatched WHERE environment_id = $1 AND tenant_id IS NOT NULL
+                 ORDER BY event_id LIMIT $2 FOR UPDATE SKIP LOCKED
+             )",
+            id.uuid(),
+            CHUNK,
+        )
+        .execute(self.requests())
+        .await?;
+        Ok(forgotten.rows_affected())
     }
 
     async fn discard_chunk(&self, id: EnvironmentId) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use waypost_core::account::Name;
 use waypost_core::connection::{ClientCredentials, Connection, ConnectionId, ConnectionRef};
-use waypost_core::endpoint::EndpointUrl;
+use waypost_core::endpoint::{DisabledReason, EndpointUrl};
 use waypost_core::event::EventKind;
 use waypost_core::id::{ConnectionKey, EndpointId, IntegrationId, TenantId};
 use waypost_core::integration::UniqueKey;
@@ -259,15 +259,21 @@ impl TenantStore {
             return Ok(removed.map(EndpointId::from_uuid));
         };
         sqlx::query!(
-            "INSERT INTO endpoints (id, environment_id, kind, connection, url, created_at, updated_at)
+            "INSERT INTO endpoints AS e (id, environment_id, kind, connection, url, created_at, updated_at)
              VALUES ($1, $2, 'override', $3, $4, $5, $5)
              ON CONFLICT (connection) WHERE kind = 'override'
-             DO UPDATE SET url = excluded.url, updated_at = excluded.updated_at",
+             DO UPDATE SET
+                 url = excluded.url, updated_at = excluded.updated_at,
+                 -- what its old URL had disabled is enabled by another, as in TenantStore::enable_for_new_url
+                 status = CASE WHEN e.url <> excluded.url AND e.disabled_reason <> $6 THEN 'enabled' ELSE e.status END,
+                 disabled_reason = CASE WHEN e.url <> excluded.url AND e.disabled_reason <> $6 THEN NULL ELSE e.disabled_reason END,
+                 disabled_at = CASE WHEN e.url <> excluded.url AND e.disabled_reason <> $6 THEN NULL ELSE e.disabled_at END",
             EndpointId::at(now).uuid(),
             self.environment.uuid(),
             connection.number(),
             url.as_str(),
             now,
+            DisabledReason::Manual.as_str(),
         )
         .execute(tx)
         .await?;

@@ -1,4 +1,4 @@
-//! Signing secrets of endpoints: read, and replaced while the one before goes on signing for a while.
+//! Signing secrets of endpoints: read, and replaced while those before go on signing for a while.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +14,9 @@ use super::row::EndpointRow;
 use crate::audit::Change;
 use crate::conflict::retry_conflicts;
 use crate::{StoreError, TenantStore};
+
+/// The most secrets that an endpoint signs with at a time.
+const MOST_SECRETS: i64 = 5;
 
 /// A secret that was replaced.
 #[derive(Debug)]
@@ -31,6 +34,11 @@ pub enum Rotation {
     Done(Rotated),
     /// The endpoint is an override: it signs with the secret of `primary`.
     SignsAsPrimary,
+    /// As many as can be sign along already.
+    TooMany {
+        /// When the first of them no longer does.
+        until: DateTime<Utc>,
+    },
     /// There is no such endpoint.
     Unknown,
 }
@@ -58,7 +66,8 @@ impl TenantStore {
         self.store.open_text("endpoint_secrets", "sealed", found.id.as_bytes(), &found.sealed).map(Some)
     }
 
-    /// Gives an endpoint a new secret. The one before signs along for `grace`, any older one no longer.
+    /// Gives an endpoint a new secret. The one before signs along for `grace`, older ones for as long as they were to; of
+    /// all of them [`MOST_SECRETS`] at most.
     ///
     /// # Errors
     /// When the store fails, or the row can't be right.
@@ -78,16 +87,22 @@ impl TenantStore {
         if row.kind()? == EndpointKind::Override {
             return Ok(Rotation::SignsAsPrimary);
         }
+        let now = self.store.clock().now();
         sqlx::query!(
-            "DELETE FROM endpoint_secrets WHERE environment_id = $1 AND endpoint_id = $2 AND valid_until IS NOT NULL",
+            "DELETE FROM endpoint_secrets WHERE environment_id = $1 AND endpoint_id = $2 AND valid_until <= $3",
             self.environment.uuid(),
             id.uuid(),
+            now,
         )
         .execute(&mut *tx)
         .await?;
-        let previous_valid_until = self.store.clock().now() + grace;
+        if let Some(until) = self.is_full_of_secrets(&mut tx, id).await? {
+            return Ok(Rotation::TooMany { until });
+        }
+        let previous_valid_until = now + grace;
         let replaced = sqlx::query!(
-            "UPDATE endpoint_secrets SET valid_until = $3 WHERE environment_id = $1 AND endpoint_id = $2",
+            "UPDATE endpoint_secrets SET valid_until = $3
+             WHERE environment_id = $1 AND endpoint_id = $2 AND valid_until IS NULL",
             self.environment.uuid(),
             id.uuid(),
             previous_valid_until,
@@ -101,6 +116,23 @@ impl TenantStore {
             .await?;
         tx.commit().await?;
         Ok(Rotation::Done(Rotated { secret, previous_valid_until }))
+    }
+
+    /// When an endpoint can have a further secret, if it has as many as it can have now.
+    async fn is_full_of_secrets(
+        &self,
+        tx: &mut PgConnection,
+        id: EndpointId,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let held = sqlx::query!(
+            r#"SELECT count(*) AS "count!", min(valid_until) AS until FROM endpoint_secrets
+               WHERE environment_id = $1 AND endpoint_id = $2"#,
+            self.environment.uuid(),
+            id.uuid(),
+        )
+        .fetch_one(tx)
+        .await?;
+        Ok(held.until.filter(|_| held.count >= MOST_SECRETS))
     }
 
     /// Makes the secret that an endpoint signs with from now on.

@@ -5,8 +5,8 @@
 
 use chrono::TimeDelta;
 use serde_json::json;
-use sqlx::PgConnection;
-use waypost_core::endpoint::{DisabledReason, Endpoint, EndpointStatus};
+use sqlx::{PgConnection, Postgres, Transaction};
+use waypost_core::endpoint::{DisabledReason, Endpoint, EndpointStatus, EndpointUrl};
 use waypost_core::event::EventKind;
 use waypost_core::id::EndpointId;
 
@@ -98,6 +98,35 @@ impl TenantStore {
         let enabled = retry_conflicts(|| self.try_enable_endpoint(id, held)).await?;
         if enabled.is_some() {
             self.release_deliveries(id).await?;
+        }
+        Ok(enabled)
+    }
+
+    /// Enables an endpoint whose old URL had disabled it (410, or failing for long) when `url` is another: what was said of
+    /// the one says nothing of the other. Whoever was disabled by hand stays so. Tells whether it did.
+    pub(crate) async fn enable_for_new_url(
+        &self,
+        tx: &mut Transaction<'_, Postgres>,
+        id: EndpointId,
+        url: &EndpointUrl,
+    ) -> Result<bool, StoreError> {
+        let enabled = sqlx::query!(
+            "UPDATE endpoints SET status = 'enabled', disabled_reason = NULL, disabled_at = NULL, updated_at = $4
+             WHERE environment_id = $1 AND id = $2 AND url IS DISTINCT FROM $3 AND status = 'disabled'
+               AND disabled_reason <> $5",
+            self.environment.uuid(),
+            id.uuid(),
+            url.as_str(),
+            self.store.clock().now(),
+            DisabledReason::Manual.as_str(),
+        )
+        .execute(&mut **tx)
+        .await?
+        .rows_affected()
+            > 0;
+        if enabled {
+            let detail = json!({ "held": "deliver", "url": url.as_str() });
+            self.record(tx, Change { action: "endpoint.enable", object: &id.to_string(), detail }).await?;
         }
         Ok(enabled)
     }

@@ -13,13 +13,16 @@ use waypost_core::clock::Clock;
 
 use crate::config::{Admin, ConfigError};
 
+/// A token can't be taken back, short of another secret for everybody.
+const LONGEST_TTL: Duration = Duration::from_hours(365 * 24);
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// What its bearer may do
     #[arg(long)]
     role: AdminRole,
-    /// How long it is valid, such as 15m, 8h or 7d
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = lifetime)]
+    /// How long it is valid, such as 15m, 8h or 7d; at most 365d
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = lifetime, allow_hyphen_values = true)]
     ttl: Duration,
     /// Whom the audit log names
     #[arg(long, value_name = "NAME", default_value = "cli", value_parser = subject)]
@@ -76,7 +79,7 @@ fn subject(text: &str) -> Result<String, String> {
 
 fn lifetime(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(ttl) if ttl.as_secs() > 0 => Ok(ttl),
-        _ => Err("write a duration of a second or more, such as 15m, 8h or 7d".to_owned()),
+        Ok(ttl) if ttl.as_secs() > 0 && ttl <= LONGEST_TTL => Ok(ttl),
+        _ => Err("write a duration from a second to 365d, such as 15m, 8h or 7d".to_owned()),
     }
 }

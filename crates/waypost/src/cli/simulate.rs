@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Args;
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
-use waypost_simulator::{App, Simulator, SimulatorConfig, Tenant};
+use waypost_simulator::{App, DEMO_CLIENT_SECRET, Simulator, SimulatorConfig, Tenant};
 
 use crate::{output, shutdown::Shutdown};
 
@@ -48,9 +49,13 @@ pub(super) async fn run(arguments: Arguments, shutdown: Shutdown) -> anyhow::Res
     Ok(())
 }
 
-/// Whom the simulator knows. The secrets of its applications are the caller's own or public.
+/// Whom the simulator knows. Of the secrets only the one that is in every copy of this program is told: the caller knows the
+/// others.
 fn describe(config: &SimulatorConfig) -> String {
-    let apps = config.apps.iter().map(|app| format!("application      {}\n", app.client_id));
+    let apps = config.apps.iter().map(|app| match app.client_secret.expose_secret() {
+        DEMO_CLIENT_SECRET => format!("application      {} secret {DEMO_CLIENT_SECRET}\n", app.client_id),
+        _ => format!("application      {}\n", app.client_id),
+    });
     let tenants =
         config.tenants.iter().map(|tenant| format!("tenant           {} {}\n", tenant.id, tenant.domain));
     apps.chain(tenants).collect()

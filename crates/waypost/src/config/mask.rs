@@ -209,9 +209,17 @@ fn without_password(url: &SecretString) -> String {
     }
     let pairs: Vec<(String, String)> =
         url.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
-    if pairs.iter().any(|(key, _)| key == "password") {
-        let hidden = |(key, value)| if key == "password" { (key, MASK.to_owned()) } else { (key, value) };
+    if pairs.iter().any(|(key, _)| is_secret(key)) {
+        let hidden = |(key, value): (String, String)| {
+            let value = if is_secret(&key) { MASK.to_owned() } else { value };
+            (key, value)
+        };
         url.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(hidden));
     }
     url.into()
+}
+
+/// `password` and `sslpassword` are; what may come beside them shall be too.
+fn is_secret(parameter: &str) -> bool {
+    parameter.to_ascii_lowercase().contains("password")
 }

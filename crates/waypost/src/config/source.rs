@@ -28,7 +28,8 @@ pub(super) fn variable_of(key: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", key.replace('.', SEPARATOR).to_uppercase())
 }
 
-/// Merges the sources and reads `T` from them. An empty variable counts as unset.
+/// Merges the sources and reads `T` from them. An empty variable is a value as any other: no list, no optional setting, and
+/// wrong where something is wanted.
 pub(super) fn read<T: DeserializeOwned>(
     file: Option<&Path>,
     environment: &[(String, String)],
@@ -44,7 +45,6 @@ pub(super) fn read<T: DeserializeOwned>(
     let environment = Environment::with_prefix(ENVIRONMENT_PREFIX.trim_end_matches('_'))
         .prefix_separator(SEPARATOR)
         .separator(SEPARATOR)
-        .ignore_empty(true)
         .source(Some(variables));
     let merged = builder.add_source(environment).build().map_err(|error| unparsed(file, &error))?;
     serde_path_to_error::deserialize(merged).map_err(|error| {
@@ -96,9 +96,7 @@ fn one_line(report: &str) -> String {
 fn written(key: &str, environment: &[&(String, String)], file: Option<&Path>) -> String {
     let variable = variable_of(key);
     let section = format!("{variable}{SEPARATOR}");
-    let found = environment
-        .iter()
-        .find(|(name, value)| !value.is_empty() && (*name == variable || name.starts_with(&section)));
+    let found = environment.iter().find(|(name, _)| *name == variable || name.starts_with(&section));
     match (found, file) {
         (Some((name, _)), _) => name.clone(),
         (None, Some(path)) => format!("{key} in {}", path.display()),

@@ -57,11 +57,39 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_unset() {
-    let settings =
-        from_environment(&[("WAYPOST__SERVER__PUBLIC_LISTEN", ""), ("WAYPOST__ADMIN__JWT_SECRET", "")]);
+fn an_empty_variable_takes_away_what_the_file_sets_where_there_may_be_nothing() {
+    let file = file(
+        "[egress]\nallow = \"10.0.0.0/8\"\n[admin]\njwt_secret = \"0123456789abcdef0123456789abcdef\"\n\
+         metrics_token = \"token\"\noidc_client_id = \"client\"\n[telemetry]\nlog_format = \"json\"\n",
+    );
+    let empty = [
+        ("WAYPOST__EGRESS__ALLOW", ""),
+        ("WAYPOST__ADMIN__JWT_SECRET", ""),
+        ("WAYPOST__ADMIN__METRICS_TOKEN", ""),
+        ("WAYPOST__ADMIN__OIDC_CLIENT_ID", ""),
+        ("WAYPOST__SERVER__TLS_CERT", ""),
+        ("WAYPOST__SECURITY__ENCRYPTION_KEYS", ""),
+        ("WAYPOST__TELEMETRY__LOG_FORMAT", ""),
+    ];
 
-    assert!(settings.unwrap().admin.jwt_secret.is_none());
+    let settings = Settings::from_sources(Some(file.path()), &owned(&empty)).unwrap();
+
+    assert_eq!(settings.masked(), Settings::default().masked());
+}
+
+#[test]
+fn an_empty_variable_is_refused_by_its_name_where_there_must_be_something() {
+    for (name, told) in [
+        ("WAYPOST__SERVER__PUBLIC_LISTEN", "WAYPOST__SERVER__PUBLIC_LISTEN"),
+        ("WAYPOST__DELIVERY__TIMEOUT", "WAYPOST__DELIVERY__TIMEOUT"),
+        ("WAYPOST__DELIVERY__MAX_IN_FLIGHT", "WAYPOST__DELIVERY__MAX_IN_FLIGHT"),
+        ("WAYPOST__INGRESS__MAX_BODY_BYTES", "WAYPOST__INGRESS__MAX_BODY_BYTES"),
+        ("WAYPOST__ADMIN__AUDIENCE", "WAYPOST__ADMIN__AUDIENCE"),
+        ("WAYPOST__DELIVERY__SCHEDULE", "delivery.schedule"),
+    ] {
+        let line = refusal(from_environment(&[(name, "")]));
+        assert!(line.contains(told), "{line}");
+    }
 }
 
 #[test]

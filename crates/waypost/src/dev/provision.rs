@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use chrono::{SecondsFormat, TimeDelta};
 use reqwest::{Client, Method, StatusCode};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use waypost_core::clock::{Clock as _, SystemClock};
@@ -26,6 +26,15 @@ pub(super) struct Addresses {
     pub(super) admin: SocketAddr,
 }
 
+/// What lets somebody try things beside the demonstration.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// An operator's.
+    pub(super) admin_token: SecretString,
+    /// Of the demonstration's environment.
+    pub(super) api_key: SecretString,
+}
+
 /// One customer of the demonstration.
 #[derive(Debug, Clone)]
 pub(super) struct Customer {
@@ -41,6 +50,7 @@ pub(super) struct Demo {
     pub(super) customers: [Customer; 2],
     pub(super) ingress: String,
     pub(super) webhook_secret: String,
+    pub(super) access: Access,
     api: Api,
 }
 
@@ -56,7 +66,7 @@ impl Demo {
     ) -> anyhow::Result<Self> {
         report.section("Setting up, as an operator and an integrator would");
         let token = admin_token::for_operator(&house.settings.admin, "waypost dev", &SystemClock)?;
-        let admin = Api::new(format!("http://{}", addresses.admin), token)?;
+        let admin = Api::new(format!("http://{}", addresses.admin), token.clone())?;
         let account = admin.post("/admin/accounts", &json!({"name": "Demo"})).await?;
         let account_id = text(&account, "/id")?;
         let environment = admin
@@ -65,7 +75,9 @@ impl Demo {
         let uuid = text(&environment, "/uuid")?;
         report.done("account and environment", &format!("Demo / dev, {uuid}"));
 
-        let api = Api::new(format!("http://{}", addresses.public), text(&environment, "/secret_key")?)?;
+        let key = text(&environment, "/secret_key")?;
+        let access = Access { admin_token: token.into(), api_key: key.clone().into() };
+        let api = Api::new(format!("http://{}", addresses.public), key)?;
         let webhook_secret = random_secret().expose_secret().to_owned();
         api.post("/integrations", &integration(&webhook_secret)).await?;
         report.done("integration", &format!("{INTEGRATION}, provider microsoft-oauth2-cc"));
@@ -90,7 +102,7 @@ impl Demo {
             customers.push(Customer { connection_id, tenant, subscription });
         }
         let customers = customers.try_into().ok().context("there are two customers")?;
-        Ok(Self { customers, ingress, webhook_secret, api })
+        Ok(Self { customers, ingress, webhook_secret, access, api })
     }
 
     /// How many items were refused for `reason`, as the environment API tells.

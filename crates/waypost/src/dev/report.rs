@@ -1,10 +1,12 @@
 //! What `waypost dev` tells the person who runs it: one line a fact, in colour on a terminal.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
+use secrecy::ExposeSecret as _;
 
-use super::provision::Addresses;
+use super::provision::{Access, Addresses};
 use crate::output;
 
 /// Writes lines for people.
@@ -91,12 +93,35 @@ impl Report {
     }
 
     /// Where to go on.
-    pub(super) fn staying(self, addresses: Addresses) {
+    ///
+    /// What opens doors is shown to a person at a terminal only: what goes elsewhere is kept, as logs are.
+    pub(super) fn staying(self, addresses: Addresses, access: Option<&Access>, data_dir: &Path) {
         self.section("Waypost stays up. Ctrl-C ends it.");
+        output::tell(&format!("  admin API  http://{}/admin/accounts", addresses.admin));
+        match access.filter(|_| output::is_terminal()) {
+            Some(access) => {
+                output::tell(&format!("    token    {}", access.admin_token.expose_secret()));
+                output::tell("             an operator's, for an hour; for another one:");
+            }
+            None => output::tell("    token    an operator's is made by:"),
+        }
+        let secrets = data_dir.join("secrets.json");
         output::tell(&format!(
-            "  admin API  http://{}/admin/accounts   (a token: see above)",
-            addresses.admin
+            "             WAYPOST__ADMIN__JWT_SECRET=\"$(jq -r .jwt_secret {})\" waypost admin token --role operator",
+            secrets.display()
         ));
+        output::tell(&format!("  API        http://{}/connections", addresses.public));
+        match access.filter(|_| output::is_terminal()) {
+            Some(access) => {
+                output::tell(&format!("    key      {}", access.api_key.expose_secret()));
+                output::tell("             the key of the environment Demo / dev");
+            }
+            None => {
+                output::tell(
+                    "    key      made for an environment by POST /admin/environments/{id}/api-keys",
+                );
+            }
+        }
         output::tell(&format!("  metrics    http://{}/metrics", addresses.admin));
         output::tell(&format!("  health     http://{}/health/ready", addresses.admin));
     }

@@ -20,8 +20,11 @@ use waypost_core::rejection::Rejection;
 use waypost_postgres::resolve::{Found, WantsByIntegration};
 use waypost_postgres::{Store, StoreError};
 
-use super::Flusher;
 use super::placing::{Placed, Placing};
+use super::{FlushError, Flusher};
+
+/// What is stored of several requests in one commit at most: a body is there once for each connection of its tenant.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
 
 type Resolved = HashMap<(EnvironmentId, UniqueKey), Found>;
 
@@ -70,11 +73,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes the batch through all steps.
-    pub(super) async fn store(&self) -> Result<Stored, StoreError> {
+    pub(super) async fn store(&self) -> Result<Stored, FlushError> {
         let resolved = timed("resolve", self.resolve()).await?;
         let read: Vec<Read<'_>> = self.requests.iter().map(|request| read(request, &resolved)).collect();
         let routes = timed("route", self.find_routes(&read)).await?;
-        let judged = self.judge(read, &routes);
+        let judged = self.judge(read, &routes)?;
         let placed = timed("place", self.place(&judged)).await?;
         timed("append", self.store_handle().append_across_environments(&placed.batch)).await?;
         let answers = judged.iter().map(|judged| judged.judgement.answer.clone()).collect();
@@ -110,7 +113,12 @@ impl<'a> Batch<'a> {
         self.store_handle().find_routes_across_environments(&wants).await
     }
 
-    fn judge<'b>(&self, read: Vec<Read<'b>>, routes: &HashMap<IntegrationId, Routes>) -> Vec<Judged<'b>>
+    /// Judges all requests, unless what is to be stored of them is too much for one batch of several.
+    fn judge<'b>(
+        &self,
+        read: Vec<Read<'b>>,
+        routes: &HashMap<IntegrationId, Routes>,
+    ) -> Result<Vec<Judged<'b>>, FlushError>
     where
         'a: 'b,
     {
@@ -129,7 +137,15 @@ impl<'a> Batch<'a> {
                 Judged { request, integration: None, judgement: Judgement::refused(answer, Vec::new()) }
             }
         };
-        self.requests.iter().copied().zip(read).map(judge_one).collect()
+        let (mut all, mut bytes) = (Vec::with_capacity(self.requests.len()), 0);
+        for judged in self.requests.iter().copied().zip(read).map(judge_one) {
+            bytes += judged.judgement.drafts.iter().map(|draft| draft.payload.len()).sum::<usize>();
+            all.push(judged);
+            if bytes > MOST_BYTES && self.requests.len() > 1 {
+                return Err(FlushError::TooMuch);
+            }
+        }
+        Ok(all)
     }
 
     async fn place(&self, judged: &[Judged<'_>]) -> Result<Placed, StoreError> {
@@ -155,6 +171,9 @@ impl<'a> Batch<'a> {
         for judged in judged {
             for (integration, draft) in judged.parts() {
                 placing.add(judged.request.received_at, integration, draft);
+            }
+            if judged.judgement.copies_wait {
+                placing.leave_copies();
             }
         }
         Ok(placing.finish())
@@ -199,8 +218,8 @@ fn read<'a>(request: &'a Request, resolved: &'a Resolved) -> Read<'a> {
         Some(Found::UnknownEnvironment) | None => Answer::UnknownEnvironment,
     };
     // A malformed body is told before an unknown address; without an integration only Graph's form is known.
-    match Collection::read(&request.body) {
-        Ok(_) => Read::Stray(stray),
+    match Collection::check(&request.body) {
+        Ok(()) => Read::Stray(stray),
         Err(fault) => Read::Stray(fault.into_judgement().answer),
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Placed {
     pub(super) leased: Vec<(Place, Leased)>,
     /// Whether something is due that nobody holds.
     pub(super) unleased: bool,
+    /// Whether the matcher is to copy something.
+    pub(super) copies_wait: bool,
 }
 
 /// Places the drafts of a batch.
@@ -60,6 +62,11 @@ impl<'a> Placing<'a> {
             }
         }
         self.placed.batch.events.push(event);
+    }
+
+    /// Tells that the matcher is to copy something.
+    pub(super) fn leave_copies(&mut self) {
+        self.placed.copies_wait = true;
     }
 
     pub(super) fn finish(self) -> Placed {

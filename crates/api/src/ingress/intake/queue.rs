@@ -1,4 +1,5 @@
-//! The queue between the handlers and the flushers: bounded in requests and in bytes, and full means "no" at once.
+//! The queue between the handlers and the flushers: bounded in requests and in bytes, and full means "no" at once. Heavy
+//! requests stand in a line of their own.
 //!
 //! Must not block, wait with a timer, or keep what nobody waits for any more.
 
@@ -9,10 +10,19 @@ use metrics::gauge;
 use tokio::sync::{Notify, oneshot};
 use waypost_core::provider::{Answer, Request};
 
-/// From this weight on a request is a batch of its own: the work that many items make would hold up its neighbours.
+/// From this weight on a request is heavy, a batch of its own: the work of many items would hold up its neighbours.
 const HEAVY: usize = 256 * 1024;
 /// What a request costs beside its body, roughly.
 const OVERHEAD: usize = 1024;
+
+/// What a taker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Everything, what is heavy first: nobody else takes it.
+    All,
+    /// Only what isn't heavy.
+    Light,
+}
 
 /// How much of something may be there at once.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +61,8 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
+    light: VecDeque<Waiting>,
+    heavy: VecDeque<Waiting>,
     bytes: usize,
     closed: bool,
 }
@@ -80,29 +91,33 @@ impl Queue {
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.waiting.len() >= self.bounds.requests
-            || weight > self.bounds.bytes.saturating_sub(state.bytes)
+        if state.requests() >= self.bounds.requests || weight > self.bounds.bytes.saturating_sub(state.bytes)
         {
             return Err(Refused::Full);
         }
         let (reply, receipt) = oneshot::channel();
         state.bytes += weight;
-        state.waiting.push_back(Waiting { request, reply: Reply(reply) });
+        let waiting = Waiting { request, reply: Reply(reply) };
+        if weight < HEAVY {
+            state.light.push_back(waiting);
+        } else {
+            state.heavy.push_back(waiting);
+        }
         tell_depth(&state);
         drop(state);
-        self.news.notify_one();
+        self.news.notify_waiters();
         Ok(receipt)
     }
 
-    /// Takes what has gathered, at most `most` but always something; waits for the first. `None` once the queue is closed
-    /// and empty. What nobody waits for any more is left out: its sender was told to come again.
-    pub(crate) async fn take(&self, most: Bounds) -> Option<Vec<Waiting>> {
+    /// Takes what has gathered, at most `most` but always something, and of what is heavy one alone; waits for the first.
+    /// `None` once the queue is closed and holds nothing for this lane. What nobody waits for any more is left out: its sender was told to come again.
+    pub(crate) async fn take(&self, lane: Lane, most: Bounds) -> Option<Vec<Waiting>> {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             // From here on no word is lost, even one that comes before the wait.
             news.as_mut().enable();
-            let (batch, closed) = self.take_now(most);
+            let (batch, closed) = self.take_now(lane, most);
             if !batch.is_empty() {
                 return Some(batch);
             }
@@ -113,29 +128,27 @@ impl Queue {
         }
     }
 
-    fn take_now(&self, most: Bounds) -> (Vec<Waiting>, bool) {
+    fn take_now(&self, lane: Lane, most: Bounds) -> (Vec<Waiting>, bool) {
         let mut state = self.state();
         let mut batch = Vec::new();
-        let (mut bytes, mut heaviest) = (0, 0);
-        while let Some(next) = state.waiting.front() {
-            let weight = weight(&next.request);
-            let is_full = batch.len() >= most.requests || bytes + weight > most.bytes;
-            if !batch.is_empty() && (is_full || weight.max(heaviest) >= HEAVY) {
-                break;
-            }
-            if let Some(taken) = state.waiting.pop_front() {
-                state.bytes -= weight;
-                if taken.reply.is_awaited() {
+        while lane == Lane::All && batch.is_empty() && !state.heavy.is_empty() {
+            batch.extend(state.pop(|state| &mut state.heavy));
+        }
+        if batch.is_empty() {
+            let mut bytes = 0;
+            while let Some(next) = state.light.front() {
+                let weight = weight(&next.request);
+                let is_full = batch.len() >= most.requests || bytes + weight > most.bytes;
+                if !batch.is_empty() && is_full {
+                    break;
+                }
+                if let Some(taken) = state.pop(|state| &mut state.light) {
                     bytes += weight;
-                    heaviest = heaviest.max(weight);
                     batch.push(taken);
                 }
             }
         }
         tell_depth(&state);
-        if !state.waiting.is_empty() {
-            self.news.notify_one();
-        }
         (batch, state.closed)
     }
 
@@ -150,13 +163,26 @@ impl Queue {
     }
 }
 
+impl State {
+    fn requests(&self) -> usize {
+        self.light.len() + self.heavy.len()
+    }
+
+    /// Takes the first one of a line, unless nobody waits for it any more.
+    fn pop(&mut self, line: impl FnOnce(&mut Self) -> &mut VecDeque<Waiting>) -> Option<Waiting> {
+        let first = line(self).pop_front()?;
+        self.bytes -= weight(&first.request);
+        first.reply.is_awaited().then_some(first)
+    }
+}
+
 fn weight(request: &Request) -> usize {
     OVERHEAD + request.body.len() + request.query.len()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge; both are far below 2^52")]
 fn tell_depth(state: &State) {
-    gauge!("waypost_intake_queue_requests").set(state.waiting.len() as f64);
+    gauge!("waypost_intake_queue_requests").set(state.requests() as f64);
     gauge!("waypost_intake_queue_bytes").set(state.bytes as f64);
 }
 
@@ -166,6 +192,7 @@ mod tests {
 
     use bytes::Bytes;
     use chrono::DateTime;
+    use futures_util::FutureExt as _;
     use http::HeaderMap;
     use waypost_core::id::EnvironmentId;
     use waypost_core::integration::UniqueKey;
@@ -193,8 +220,8 @@ mod tests {
     async fn a_batch_is_what_has_gathered_in_the_order_it_came() {
         let queue = Queue::new(Bounds { requests: 10, bytes: 1 << 20 });
         let receipts: Vec<_> = (1..=5).map(|bytes| queue.put(request(bytes)).unwrap()).collect();
-        assert_eq!(sizes(&queue.take(Bounds { requests: 3, ..ALL }).await.unwrap()), [1, 2, 3]);
-        assert_eq!(sizes(&queue.take(ALL).await.unwrap()), [4, 5]);
+        assert_eq!(sizes(&queue.take(Lane::All, Bounds { requests: 3, ..ALL }).await.unwrap()), [1, 2, 3]);
+        assert_eq!(sizes(&queue.take(Lane::All, ALL).await.unwrap()), [4, 5]);
         drop(receipts);
     }
 
@@ -203,22 +230,37 @@ mod tests {
         let queue = Queue::new(Bounds { requests: 10, bytes: 1 << 20 });
         let receipts: Vec<_> = [5000, 100, 6000].map(|bytes| queue.put(request(bytes)).unwrap()).into();
         let small = Bounds { requests: 500, bytes: 4000 };
-        assert_eq!(sizes(&queue.take(small).await.unwrap()), [5000]);
-        assert_eq!(sizes(&queue.take(small).await.unwrap()), [100]);
-        assert_eq!(sizes(&queue.take(small).await.unwrap()), [6000]);
+        assert_eq!(sizes(&queue.take(Lane::All, small).await.unwrap()), [5000]);
+        assert_eq!(sizes(&queue.take(Lane::All, small).await.unwrap()), [100]);
+        assert_eq!(sizes(&queue.take(Lane::All, small).await.unwrap()), [6000]);
         drop(receipts);
     }
 
     #[tokio::test]
     async fn a_heavy_request_is_a_batch_of_its_own() {
         let queue = Queue::new(Bounds { requests: 10, bytes: 8 << 20 });
-        let receipts: Vec<_> = [1, HEAVY, 2, 3].map(|bytes| queue.put(request(bytes)).unwrap()).into();
-        for wanted in [&[1][..], &[HEAVY], &[2, 3]] {
-            assert_eq!(sizes(&queue.take(ALL).await.unwrap()), wanted);
+        let receipts: Vec<_> =
+            [1, HEAVY, 2, HEAVY + 1, 3].map(|bytes| queue.put(request(bytes)).unwrap()).into();
+        for wanted in [&[HEAVY][..], &[HEAVY + 1], &[1, 2, 3]] {
+            assert_eq!(sizes(&queue.take(Lane::All, ALL).await.unwrap()), wanted);
         }
         let many: Vec<_> = (0..10).map(|_| queue.put(request(HEAVY / 2)).unwrap()).collect();
-        assert_eq!(queue.take(ALL).await.unwrap().len(), 10, "together they may weigh more");
+        assert_eq!(queue.take(Lane::All, ALL).await.unwrap().len(), 10, "together they may weigh more");
         drop((receipts, many));
+    }
+
+    #[tokio::test]
+    async fn what_is_light_is_never_behind_what_is_heavy() {
+        let queue = Queue::new(Bounds { requests: 10, bytes: 8 << 20 });
+        let heavy = [HEAVY, HEAVY].map(|bytes| queue.put(request(bytes)).unwrap());
+        let mut waiting = std::pin::pin!(queue.take(Lane::Light, ALL));
+        assert!(waiting.as_mut().now_or_never().is_none(), "nothing is light");
+        let receipt = queue.put(request(1)).unwrap();
+        assert_eq!(sizes(&waiting.await.unwrap()), [1]);
+        queue.close();
+        assert!(queue.take(Lane::Light, ALL).await.is_none());
+        assert_eq!(sizes(&queue.take(Lane::All, ALL).await.unwrap()), [HEAVY]);
+        drop((heavy, receipt));
     }
 
     #[tokio::test]
@@ -226,7 +268,7 @@ mod tests {
         let few = Queue::new(Bounds { requests: 2, bytes: 1 << 20 });
         let _receipts = [few.put(request(1)).unwrap(), few.put(request(1)).unwrap()];
         assert_eq!(few.put(request(1)).unwrap_err(), Refused::Full);
-        assert_eq!(few.take(ALL).await.unwrap().len(), 2);
+        assert_eq!(few.take(Lane::All, ALL).await.unwrap().len(), 2);
         assert!(few.put(request(1)).is_ok());
 
         let small = Queue::new(Bounds { requests: 100, bytes: 10_000 });
@@ -239,7 +281,7 @@ mod tests {
         let queue = Queue::new(ALL);
         drop(queue.put(request(1)).unwrap());
         let _awaited = queue.put(request(2)).unwrap();
-        assert_eq!(sizes(&queue.take(ALL).await.unwrap()), [2]);
+        assert_eq!(sizes(&queue.take(Lane::All, ALL).await.unwrap()), [2]);
     }
 
     #[tokio::test]
@@ -248,7 +290,7 @@ mod tests {
         let takers: Vec<_> = (0..3)
             .map(|_| {
                 let queue = Arc::clone(&queue);
-                async move { queue.take(ALL).await.is_none() }
+                async move { queue.take(Lane::All, ALL).await.is_none() }
             })
             .collect();
         let waiting = futures_util::future::join_all(takers);
@@ -263,7 +305,7 @@ mod tests {
         let rest = Queue::new(ALL);
         let _receipt = rest.put(request(7)).unwrap();
         rest.close();
-        assert_eq!(sizes(&rest.take(ALL).await.unwrap()), [7]);
-        assert!(rest.take(ALL).await.is_none());
+        assert_eq!(sizes(&rest.take(Lane::All, ALL).await.unwrap()), [7]);
+        assert!(rest.take(Lane::All, ALL).await.is_none());
     }
 }

@@ -16,7 +16,7 @@ use waypost_core::provider::Answer;
 
 use super::*;
 use crate::ingress::body::Budget;
-use crate::ingress::intake::queue::{Bounds, Queue};
+use crate::ingress::intake::queue::{Bounds, Lane, Queue};
 use crate::ingress::rate_limit::RateLimit;
 
 const PATH: &str = "/webhook/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/graph-cc";
@@ -93,7 +93,8 @@ impl Server {
 
     /// Answers the next request as `answer`, and returns what was taken.
     async fn take(&self, answer: Answer) -> Request {
-        let mut batch = self.queue.take(Bounds { requests: 1, ..ALL }).await.expect("an open queue");
+        let mut batch =
+            self.queue.take(Lane::All, Bounds { requests: 1, ..ALL }).await.expect("an open queue");
         let taken = batch.pop().expect("a request");
         taken.reply.send(answer);
         taken.request

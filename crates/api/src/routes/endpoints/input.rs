@@ -12,6 +12,7 @@ use waypost_core::filter::{Filter, FilterSpec};
 use waypost_core::integration::UniqueKey;
 use waypost_postgres::endpoint::{EndpointChanges, Held, NewEndpoint};
 
+use super::view::MASKED;
 use crate::error::ApiError;
 use crate::extract::{as_object, given, given_object, known_word};
 use crate::nango::not_built;
@@ -29,7 +30,7 @@ pub(super) struct Wanted {
     #[schema(format = Uri)]
     url: String,
     description: Option<String>,
-    /// Headers to add to each request.
+    /// Headers to add to each request. `***` is no value: it stands for one that isn't shown.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     headers: Option<BTreeMap<String, SecretString>>,
     #[serde(default, deserialize_with = "as_object")]
@@ -51,7 +52,7 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String)]
     description: Option<String>,
-    /// In place of all headers before.
+    /// In place of all headers before; `***` keeps the value that a header has.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = BTreeMap<String, String>)]
     headers: Option<BTreeMap<String, SecretString>>,
@@ -165,7 +166,7 @@ impl Wanted {
         Ok(NewEndpoint {
             url: checked.url.ok_or_else(missing)?,
             description: checked.description.unwrap_or_default(),
-            headers: checked.headers.unwrap_or_default(),
+            headers: all_given(checked.headers.unwrap_or_default())?,
             filter: checked.filter.unwrap_or_default(),
         })
     }
@@ -194,7 +195,27 @@ impl Changes {
     }
 }
 
-fn checked_headers(headers: BTreeMap<String, SecretString>) -> Result<Vec<(String, SecretString)>, ApiError> {
+/// What is said of a masked value that stands for none.
+pub(super) fn nothing_to_keep(name: &str) -> ApiError {
+    let message = format!(
+        "\"{MASKED}\" stands for a value that isn't shown, and there is none to keep; write the value"
+    );
+    ApiError::invalid_field(&["headers", name], message)
+}
+
+/// The headers of an endpoint that has none yet.
+fn all_given(headers: Vec<(String, Option<SecretString>)>) -> Result<Vec<(String, SecretString)>, ApiError> {
+    let given = |(name, value): (String, Option<SecretString>)| match value {
+        Some(value) => Ok((name, value)),
+        None => Err(nothing_to_keep(&name)),
+    };
+    headers.into_iter().map(given).collect()
+}
+
+/// Names in small letters, with their values; [`MASKED`] is none.
+fn checked_headers(
+    headers: BTreeMap<String, SecretString>,
+) -> Result<Vec<(String, Option<SecretString>)>, ApiError> {
     if headers.len() > MOST_HEADERS {
         return Err(ApiError::invalid_field(
             &["headers"],
@@ -210,7 +231,8 @@ fn checked_headers(headers: BTreeMap<String, SecretString>) -> Result<Vec<(Strin
                 check_header(&name, value.expose_secret()).map_err(|error| refused(error.to_string()))?;
             let fresh = names.insert(parsed.as_str().to_owned());
             if fresh {
-                Ok((parsed.as_str().to_owned(), value))
+                let is_masked = value.expose_secret() == MASKED;
+                Ok((parsed.as_str().to_owned(), (!is_masked).then_some(value)))
             } else {
                 Err(refused("it is there twice".to_owned()))
             }

@@ -11,7 +11,7 @@ use super::input::FilterBody;
 use crate::time::Time;
 
 /// What stands for a value that isn't shown.
-const MASKED: &str = "***";
+pub(super) const MASKED: &str = "***";
 
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,6 +13,7 @@ use waypost_postgres::integration::{IntegrationChanges, NewIntegration};
 
 use crate::error::{ApiError, Issue};
 use crate::extract::{as_object, given, given_object};
+use crate::nango::not_built;
 
 /// The longest `clientState` that Graph takes, in characters.
 const LONGEST_SECRET: usize = 128;
@@ -43,6 +44,8 @@ pub(super) struct Wanted {
     integration_config: Option<Map<String, Value>>,
     #[serde(default, deserialize_with = "as_object")]
     custom: Option<Custom>,
+    /// Not available in this version.
+    dedupe_window: Option<String>,
 }
 
 /// What shall change of an integration; what is absent stays, and null is refused.
@@ -68,6 +71,10 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "given_object")]
     #[schema(value_type = Custom)]
     custom: Option<Custom>,
+    /// Not available in this version.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String)]
+    dedupe_window: Option<String>,
 }
 
 /// The app registration that connections without credentials of their own sign in with.
@@ -115,6 +122,7 @@ impl Wanted {
             ApiError::invalid_body(vec![Issue::at(&["provider"], "invalid_string", message)])
         })?;
         refuse_config(self.integration_config.as_ref())?;
+        refuse_dedupe_window(self.dedupe_window.as_deref())?;
         let webhook_secret = webhook_secret(self.custom)?.filter(|secret| !secret.expose_secret().is_empty());
         let own_name = || Name::parse(provider.display_name()).map_err(ApiError::internal);
         Ok(NewIntegration {
@@ -131,6 +139,7 @@ impl Wanted {
 impl Changes {
     pub(super) fn check(self) -> Result<IntegrationChanges, ApiError> {
         refuse_config(self.integration_config.as_ref())?;
+        refuse_dedupe_window(self.dedupe_window.as_deref())?;
         Ok(IntegrationChanges {
             unique_key: self.unique_key,
             display_name: self.display_name,
@@ -208,6 +217,10 @@ fn refuse_config(config: Option<&Map<String, Value>>) -> Result<(), ApiError> {
         }
         None => Ok(()),
     }
+}
+
+fn refuse_dedupe_window(window: Option<&str>) -> Result<(), ApiError> {
+    window.map_or(Ok(()), |_| Err(not_built(&["dedupe_window"], "dedupe_window")))
 }
 
 /// What `include` asks for.

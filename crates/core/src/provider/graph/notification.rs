@@ -9,7 +9,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -19,11 +19,15 @@ use crate::id::TenantId;
 use crate::provider::{Answer, Judgement, Wants};
 use crate::rejection::{Reason, Rejection};
 
+/// The most items that one body may hold: more than as many real ones fit the largest body.
+pub const MAX_ITEMS: usize = 25_000;
+const TOO_MANY_ITEMS: &str = "`value` holds more than 25000 items";
+
 /// A body that could be read.
 #[derive(Debug)]
 pub struct Collection<'a> {
-    /// Each item, or the raw text of one that can't be read.
-    pub items: Vec<Result<Item<'a>, &'a str>>,
+    /// Each item, or what is wrong with one that can't be read.
+    pub items: Vec<Result<Item<'a>, Malformed<'a>>>,
     /// The raw `validationTokens`, when there are any.
     pub validation_tokens: Option<&'a str>,
 }
@@ -62,6 +66,15 @@ pub struct Item<'a> {
     pub rich: bool,
 }
 
+/// An item that can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed<'a> {
+    /// Its text as it came.
+    pub raw: &'a str,
+    /// What is wrong with it; holds nothing of what it says.
+    pub why: &'static str,
+}
+
 /// Why a body can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -75,11 +88,14 @@ impl Fault {
     /// The refusal of the whole request.
     #[must_use]
     pub fn into_judgement(self) -> Judgement {
-        let (answer, reason) = match self {
-            Self::NotJson(message) => (Answer::InvalidJson(message), Reason::InvalidJson),
-            Self::NotACollection(message) => (Answer::InvalidPayload(message), Reason::InvalidPayload),
+        let (fault, answer, reason) = match self {
+            Self::NotJson(message) => (message.clone(), Answer::InvalidJson(message), Reason::InvalidJson),
+            Self::NotACollection(message) => {
+                (message.to_owned(), Answer::InvalidPayload(message), Reason::InvalidPayload)
+            }
         };
-        Judgement::refused(answer, vec![Rejection { reason, sample: Map::new() }])
+        let sample = [("fault".to_owned(), Value::String(fault))].into_iter().collect();
+        Judgement::refused(answer, vec![Rejection { reason, sample }])
     }
 }
 
@@ -89,21 +105,17 @@ impl<'a> Collection<'a> {
     /// # Errors
     /// [`Fault`] when it isn't JSON or not a collection.
     pub fn read(body: &'a [u8]) -> Result<Self, Fault> {
-        let text = std::str::from_utf8(body).map_err(|error| Fault::NotJson(error.to_string()))?;
-        let whole: &RawValue =
-            serde_json::from_str(text).map_err(|error| Fault::NotJson(error.to_string()))?;
-        if !whole.get().starts_with('{') {
-            return Err(Fault::NotACollection("the body must be an object with a `value` array"));
-        }
-        let frame: Frame<'a> =
-            serde_json::from_str(whole.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
-        let value = frame.value.filter(|value| value.get().starts_with('['));
-        let value = value.ok_or(Fault::NotACollection("`value` must be an array"))?;
-        let raws: Vec<&'a RawValue> =
-            serde_json::from_str(value.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
-        let items = raws.into_iter().map(|raw| Item::read(raw.get()).map_err(|_| raw.get())).collect();
-        let validation_tokens = frame.validation_tokens.map(RawValue::get).filter(|raw| raw.starts_with('['));
-        Ok(Self { items, validation_tokens })
+        let frame = Checked::of(body)?;
+        let items = frame.items.iter().map(|raw| Item::read(raw.get())).collect();
+        Ok(Self { items, validation_tokens: frame.validation_tokens })
+    }
+
+    /// Checks a body without reading its items: cheap, for one that nobody will get.
+    ///
+    /// # Errors
+    /// As [`Collection::read`].
+    pub fn check(body: &'a [u8]) -> Result<(), Fault> {
+        Checked::of(body).map(|_| ())
     }
 
     /// What must be looked up.
@@ -118,24 +130,54 @@ impl<'a> Collection<'a> {
     }
 }
 
+/// A body that is a collection, its items not yet looked at.
+struct Checked<'a> {
+    items: Vec<&'a RawValue>,
+    validation_tokens: Option<&'a str>,
+}
+
+impl<'a> Checked<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(body).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let whole: &RawValue =
+            serde_json::from_str(text).map_err(|error| Fault::NotJson(error.to_string()))?;
+        if !whole.get().starts_with('{') {
+            return Err(Fault::NotACollection("the body must be an object with a `value` array"));
+        }
+        let frame: Frame<'a> =
+            serde_json::from_str(whole.get()).map_err(|error| Fault::NotJson(error.to_string()))?;
+        let value = frame.value.filter(|value| value.get().starts_with('['));
+        let value = value.ok_or(Fault::NotACollection("`value` must be an array"))?;
+        let Raws(items) =
+            serde_json::from_str(value.get()).map_err(|_| Fault::NotACollection(TOO_MANY_ITEMS))?;
+        let validation_tokens = frame.validation_tokens.map(RawValue::get).filter(|raw| raw.starts_with('['));
+        Ok(Self { items, validation_tokens })
+    }
+}
+
 impl<'a> Item<'a> {
     /// Reads an item: an error when it isn't an object or a field that counts has the wrong type.
-    fn read(raw: &'a str) -> Result<Self, serde_json::Error> {
-        let fields: Fields<'a> = serde_json::from_str(raw)?;
-        let lifecycle = text(fields.lifecycle_event)?;
-        let tenant = text(fields.tenant_id)?;
+    fn read(raw: &'a str) -> Result<Self, Malformed<'a>> {
+        Self::of_text(raw).map_err(|why| Malformed { raw, why })
+    }
+
+    fn of_text(raw: &'a str) -> Result<Self, &'static str> {
+        let fields: Fields<'a> = serde_json::from_str(raw).map_err(|_| "the item is not an object")?;
+        let lifecycle = text(fields.lifecycle_event).ok_or("`lifecycleEvent` is not a string")?;
+        let tenant = text(fields.tenant_id).ok_or("`tenantId` is not a string")?;
+        let subscription = text(fields.subscription_id).ok_or("`subscriptionId` is not a string")?;
         Ok(Self {
             raw,
-            id: text(fields.id)?,
-            subscription: text(fields.subscription_id)?.and_then(|id| Uuid::try_parse(&id).ok()),
-            client_state: text(fields.client_state)?,
+            id: text(fields.id).ok_or("`id` is not a string")?,
+            subscription: subscription.and_then(|id| Uuid::try_parse(&id).ok()),
+            client_state: text(fields.client_state).ok_or("`clientState` is not a string")?,
             names_tenant: tenant.is_some(),
             tenant: tenant.and_then(|tenant| tenant.parse().ok()),
             kind: match lifecycle {
                 Some(event) => ItemKind::Lifecycle(event),
-                None => ItemKind::Change(text(fields.change_type)?),
+                None => ItemKind::Change(text(fields.change_type).ok_or("`changeType` is not a string")?),
             },
-            resource: text(fields.resource)?,
+            resource: text(fields.resource).ok_or("`resource` is not a string")?,
             resource_data: fields.resource_data.map(RawValue::get).filter(|raw| *raw != "null"),
             rich: fields.encrypted_content.is_some_and(|raw| raw.get() != "null"),
         })
@@ -188,10 +230,10 @@ impl<'a> Item<'a> {
     }
 }
 
-/// What may be shown of an item that can't be read: its JSON type.
+/// What may be shown of an item that can't be read: its JSON type and what is wrong.
 #[must_use]
-pub(super) fn sample_of_raw(raw: &str) -> Map<String, Value> {
-    let kind = match raw.as_bytes().first() {
+pub(super) fn sample_of_malformed(item: Malformed<'_>) -> Map<String, Value> {
+    let kind = match item.raw.as_bytes().first() {
         Some(b'{') => "object",
         Some(b'[') => "array",
         Some(b'"') => "string",
@@ -199,21 +241,27 @@ pub(super) fn sample_of_raw(raw: &str) -> Map<String, Value> {
         Some(b'n') => "null",
         _ => "number",
     };
-    [("type".to_owned(), Value::from(kind))].into_iter().collect()
+    [("type", kind), ("fault", item.why)]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect()
 }
 
 fn shortened(text: &str) -> String {
     text.chars().take(256).collect()
 }
 
-/// A string or nothing; an error when it is something else.
-fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
+/// A string or nothing; `None` when it is something else.
+#[expect(clippy::option_option, reason = "no value and no string are different things here")]
+fn text(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
     match raw.map(RawValue::get) {
-        None | Some("null") => Ok(None),
-        Some(raw) => serde_json::from_str::<Text<'_>>(raw).map(|text| Some(text.0)),
+        None | Some("null") => Some(None),
+        Some(raw) => serde_json::from_str::<Text<'_>>(raw).ok().map(|text| Some(text.0)),
     }
 }
 
+/// What a string of JSON says. Lone surrogates, which no text can hold, are replaced: they stand in nothing that counts,
+/// and what is sent on is made from the raw text.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -224,14 +272,45 @@ impl<'de> Deserialize<'de> for Text<'de> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(value)))
+            fn visit_borrowed_bytes<E>(self, value: &'de [u8]) -> Result<Text<'de>, E> {
+                Ok(Text(String::from_utf8_lossy(value)))
             }
-            fn visit_str<E>(self, value: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(value.to_owned())))
+            fn visit_bytes<E>(self, value: &[u8]) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(String::from_utf8_lossy(value).into_owned())))
             }
         }
-        deserializer.deserialize_str(Strings)
+        // As a str, a lone surrogate would be an error.
+        deserializer.deserialize_bytes(Strings)
+    }
+}
+
+/// The raw items of an array, [`MAX_ITEMS`] at most.
+struct Raws<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Raws<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Items)
+    }
+}
+
+struct Items;
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Raws<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Raws<'de>, A::Error> {
+        let mut raws = Vec::new();
+        while let Some(raw) = array.next_element()? {
+            if raws.len() == MAX_ITEMS {
+                return Err(A::Error::custom(TOO_MANY_ITEMS));
+            }
+            raws.push(raw);
+        }
+        Ok(Raws(raws))
     }
 }
 

@@ -124,6 +124,79 @@ fn a_bad_item_never_sinks_the_rest() {
     let reasons: Vec<_> = judged.rejections.iter().map(|rejection| rejection.reason.as_str()).collect();
     assert_eq!(reasons.iter().filter(|reason| **reason == "malformed_item").count(), 5);
     assert_eq!(reasons.iter().filter(|reason| **reason == "client_state_mismatch").count(), 2);
+    let faults: Vec<_> =
+        judged.rejections.iter().filter_map(|rejection| rejection.sample.get("fault")).collect();
+    let no_object = "the item is not an object";
+    assert_eq!(
+        faults,
+        [no_object, no_object, no_object, "`subscriptionId` is not a string", "`tenantId` is not a string"]
+    );
+}
+
+#[test]
+fn whatever_is_json_is_an_item_down_to_a_depth() {
+    let body = |extra: &str| {
+        let item = r#""clientState":"s3cret","resource":"r""#;
+        format!(
+            r#"{{"value":[{{"tenantId":"{TENANT_A}",{item},{extra}}},{{"tenantId":"{TENANT_A}",{item}}}]}}"#
+        )
+    };
+    let nested = |depth: usize| format!(r#""x":{}1{}"#, "[".repeat(depth), "]".repeat(depth));
+    let judged = |extra: &str| {
+        let (world, body) = (world(), body(extra));
+        let facts = Facts { integration: &world.integration, routes: &world.routes, hash_key: &world.key };
+        judge(&Collection::read(body.as_bytes()).unwrap(), facts)
+    };
+    for extra in [
+        &nested(127),
+        &nested(511),
+        r#""\uD800":1,"b\udfffc":{"\uD83D\uDE00\ud800":"\uDEAD"}"#,
+        r#""id":"\ud800""#,
+    ] {
+        let judged = judged(extra);
+        assert!(judged.rejections.is_empty(), "{extra} {:?}", judged.rejections);
+        assert_eq!(resources(&judged.drafts[0]), ["r", "r"], "{extra}");
+    }
+    let payload = String::from_utf8(judged(r#""\uD800":1,"b\uDFFFc":2"#).drafts[0].payload.clone()).unwrap();
+    assert!(payload.contains(r#""\ud800":1"#) && payload.contains(r#""b\udfffc":2"#), "{payload}");
+    let too_deep = judged(&nested(512));
+    assert_eq!(resources(&too_deep.drafts[0]), ["r"], "the other one");
+    assert!(too_deep.rejections[0].sample["fault"].as_str().unwrap().starts_with("nested too deeply"));
+}
+
+#[test]
+fn a_body_holds_so_many_items_and_no_more() {
+    let body = |items: usize| format!(r#"{{"value":[{}1]}}"#, "1,".repeat(items - 1));
+    assert_eq!(Collection::read(body(MAX_ITEMS).as_bytes()).unwrap().items.len(), MAX_ITEMS);
+    let fault = Fault::NotACollection("`value` holds more than 25000 items");
+    assert_eq!(Collection::read(body(MAX_ITEMS + 1).as_bytes()).unwrap_err(), fault);
+    assert_eq!(Collection::check(body(MAX_ITEMS + 1).as_bytes()).unwrap_err(), fault);
+}
+
+#[test]
+fn what_would_be_copied_too_often_is_left_to_the_matcher() {
+    let mut world = world();
+    let many: Vec<_> = (10..160).map(|number| connection(number, &format!("c-{number}"))).collect();
+    world.routes.tenants.insert(TENANT_A.parse().unwrap(), many);
+    let small = world.judge(&json!({"value": [item(TENANT_A, "s3cret", "one")]}));
+    assert_eq!(small.drafts.len(), 150);
+    let long = "x".repeat(MOST_COPIED / 150);
+    let wide = world.judge(&json!({"value": [
+        item(TENANT_A, "s3cret", &long), item(TENANT_B, "s3cret", "b"), item(TENANT_A, "s3cret", "two"),
+    ]}));
+    assert!(wide.rejections.is_empty() && wide.copies_wait && !small.copies_wait);
+    let by_connection: Vec<_> = wide
+        .drafts
+        .iter()
+        .map(|draft| {
+            (draft.connection.as_ref().map(|found| found.id.as_str()), draft.tenant, draft.items.len())
+        })
+        .collect();
+    assert_eq!(
+        by_connection,
+        [(None, Some(TENANT_A.parse().unwrap()), 2), (Some("b-1"), Some(TENANT_B.parse().unwrap()), 1)]
+    );
+    assert!(wide.drafts.iter().all(|draft| draft.forwarded));
 }
 
 #[test]
