@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
@@ -18,15 +19,23 @@ pub const DEMO_TENANTS: [Uuid; 2] = [
 /// Their domains, in the same order.
 pub const DEMO_DOMAINS: [&str; 2] = ["contoso.example", "fabrikam.example"];
 
+/// The people that the default configuration knows: an administrator and an ordinary one, for each tenant.
+pub const DEMO_USERS: [Uuid; 4] = [
+    Uuid::from_u128(0x5a1e_0b7c_93d2_4c56_a1f7_22e8_40b9_c101),
+    Uuid::from_u128(0x5a1e_0b7c_93d2_4c56_a1f7_22e8_40b9_c102),
+    Uuid::from_u128(0x8c44_77f0_1b6d_4e39_b8a3_91d5_0ce2_d201),
+    Uuid::from_u128(0x8c44_77f0_1b6d_4e39_b8a3_91d5_0ce2_d202),
+];
+
 /// The application id under which Microsoft Graph obtains validation tokens.
 const CHANGE_TRACKING_APP_ID: Uuid = Uuid::from_u128(0x0bf3_0f3b_4a52_48df_9a82_2349_10c4_a086);
 
-/// An application registration; it has consent in every tenant until that is revoked.
+/// An application registration. More secrets, certificates and redirect addresses come by the control.
 #[derive(Debug, Clone)]
 pub struct App {
     /// Application (client) id.
     pub client_id: Uuid,
-    /// The one valid client secret.
+    /// Its first client secret, which has no end.
     pub client_secret: SecretString,
 }
 
@@ -37,6 +46,23 @@ pub struct Tenant {
     pub id: Uuid,
     /// Its verified domain, an alias of the id at the sign-in endpoints.
     pub domain: String,
+}
+
+/// A person of a tenant, who can sign in and, as an administrator, consent for all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    /// Object id.
+    pub id: Uuid,
+    /// Whose person.
+    pub tenant: Uuid,
+    /// The name to sign in with.
+    pub user_name: String,
+    /// The name that people read.
+    pub display_name: String,
+    /// Whether an administrator.
+    #[serde(default)]
+    pub admin: bool,
 }
 
 /// Everything a simulator is told at its start.
@@ -50,6 +76,12 @@ pub struct SimulatorConfig {
     pub apps: Vec<App>,
     /// Known tenants.
     pub tenants: Vec<Tenant>,
+    /// People of these tenants.
+    pub users: Vec<User>,
+    /// Where the registered applications may let people return.
+    pub redirect_uris: Vec<Url>,
+    /// Every application has consent in every tenant until it is revoked; otherwise none has until it is given.
+    pub consent_given: bool,
     /// Accept `http` notification URLs on the loopback interface. Graph itself takes `https` only.
     pub notification_http_allowed: bool,
     /// Certificate authorities (DER) that the client of notifications trusts; it trusts nobody else.
@@ -76,6 +108,9 @@ impl Default for SimulatorConfig {
             public_url: None,
             apps: vec![App { client_id: DEMO_CLIENT_ID, client_secret: DEMO_CLIENT_SECRET.into() }],
             tenants: tenants.map(|(&id, domain)| Tenant { id, domain: domain.to_owned() }).collect(),
+            users: demo_users(),
+            redirect_uris: Vec::new(),
+            consent_given: true,
             notification_http_allowed: false,
             trusted_roots: Vec::new(),
             access_token_lifetime: Duration::from_secs(3599),
@@ -88,6 +123,23 @@ impl Default for SimulatorConfig {
     }
 }
 
+/// An administrator and an ordinary person in each tenant.
+fn demo_users() -> Vec<User> {
+    let tenants = DEMO_TENANTS.iter().zip(DEMO_DOMAINS).zip(DEMO_USERS.chunks(2));
+    tenants
+        .flat_map(|((&tenant, domain), ids)| {
+            let names = [("Adele Vance", "adele", true), ("Alex Wilber", "alex", false)];
+            ids.iter().zip(names).map(move |(&id, (display_name, name, admin))| User {
+                id,
+                tenant,
+                user_name: format!("{name}@{domain}"),
+                display_name: display_name.to_owned(),
+                admin,
+            })
+        })
+        .collect()
+}
+
 /// The numbers behind the subscriptions API's refusals.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -95,12 +147,17 @@ pub struct Rules {
     pub list_page_size: usize,
     /// Active subscriptions that one application may hold in one tenant.
     pub quota_per_app_and_tenant: usize,
+    /// Active subscriptions in one mailbox, of all applications together.
+    pub quota_per_mailbox: usize,
+    /// Active subscriptions to users and groups that one application may hold in one tenant.
+    pub quota_of_directory: usize,
+    /// Active subscriptions to all that is of Teams in one tenant, of all applications together.
+    pub quota_of_teams: usize,
     /// Active subscriptions of the whole simulator; bounds its memory.
     pub max_subscriptions: usize,
     /// Answer 429 above the published call rates.
     pub throttling: bool,
-    /// Accept resources that Graph offers to delegated callers only (presence, to-do lists, …). Every token of the
-    /// simulator is app-only, so Graph would refuse them.
+    /// Accept resources that Graph offers to delegated callers only (presence, to-do lists, …) from app-only ones too.
     pub delegated_resources_allowed: bool,
     /// Refuse a second subscription of one application for the same resource and change types.
     pub duplicates_refused: bool,
@@ -115,6 +172,9 @@ impl Default for Rules {
         Self {
             list_page_size: 100,
             quota_per_app_and_tenant: 1_000,
+            quota_per_mailbox: 1_000,
+            quota_of_directory: 100,
+            quota_of_teams: 10_000,
             max_subscriptions: 100_000,
             throttling: true,
             delegated_resources_allowed: false,

@@ -2,10 +2,13 @@
 //!
 //! Must not offer anything that Graph's own customers could do over the API.
 
+mod entra;
 pub(crate) mod http;
+mod items;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,9 +17,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    config::{App, Tenant},
+    behaviour::Behaviour,
+    calls::CallRecord,
     entra::keys::CryptoFailure,
-    faults::{Fault, FaultPlan},
+    faults::{Fault, FaultPlan, Operation},
     graph::SubscriptionView,
     notify::{DeliveryRecord, Notification, NotifyError, Prepared, build},
     server::MAX_BODY,
@@ -108,6 +112,15 @@ impl Control {
         removed.map(drop).ok_or(NotifyError::UnknownSubscription(id))
     }
 
+    /// Makes a ghost of a subscription: its owner finds it nowhere, but duplicates and quotas still count it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn make_ghost(&self, id: Uuid) -> Result<(), NotifyError> {
+        self.world.subscriptions.haunt(id).then_some(()).ok_or(NotifyError::UnknownSubscription(id))
+    }
+
     /// Replaces all faults.
     pub fn set_faults(&self, plan: FaultPlan) {
         self.world.faults.set(plan);
@@ -118,25 +131,53 @@ impl Control {
         self.set_faults(FaultPlan { faults: faults.into_iter().collect(), ..FaultPlan::default() });
     }
 
+    /// Adds faults to those there are; the older ones are tried first.
+    pub fn add_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        // The seed was used already: naming it again would begin the sequence anew.
+        let mut plan = FaultPlan { seed: None, ..self.faults() };
+        plan.faults.extend(faults);
+        self.set_faults(plan);
+    }
+
+    /// Grants every create and renewal only so many seconds from now on, or what was asked for again. Faults stay.
+    pub fn set_grant_seconds(&self, seconds: Option<u32>) {
+        let plan = self.faults();
+        self.set_faults(FaultPlan { seed: None, grant_seconds: seconds, ..plan });
+    }
+
     /// The faults with what is left of them.
     #[must_use]
     pub fn faults(&self) -> FaultPlan {
         self.world.faults.plan()
     }
 
-    /// Registers an application, or replaces its secret.
-    pub fn add_app(&self, app: App) {
-        self.world.directory.add_app(app);
+    /// How the services behave at this moment.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        self.world.behaviour()
     }
 
-    /// Makes a tenant known.
-    pub fn add_tenant(&self, tenant: &Tenant) {
-        self.world.directory.add_tenant(tenant);
+    /// Changes how the services behave.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.world.behaviour.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Gives or revokes the consent of an application in a tenant. Without it there are no new tokens.
-    pub fn set_consent(&self, client_id: Uuid, tenant: Uuid, given: bool) {
-        self.world.directory.set_consent(client_id, tenant, given);
+    /// How often an operation was called, faults included.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.world.calls.count(operation)
+    }
+
+    /// How often each operation was called.
+    #[must_use]
+    pub fn call_counts(&self) -> BTreeMap<Operation, u64> {
+        self.world.calls.counts()
+    }
+
+    /// The last calls one by one, oldest first.
+    #[must_use]
+    pub fn call_log(&self) -> Vec<CallRecord> {
+        self.world.calls.last()
     }
 
     /// Changes the life of access tokens issued from now on.

@@ -97,16 +97,20 @@ pub(crate) fn subject_public_key_info(certificate: &[u8]) -> Option<&[u8]> {
     to_be_signed.expect(SEQUENCE).map(|key| key.whole)
 }
 
-/// How long the modulus of a `SubjectPublicKeyInfo` is, if that holds an RSA key.
-pub(crate) fn modulus_bits(info: &[u8]) -> Option<usize> {
+/// The PKCS #1 `RSAPublicKey` inside a `SubjectPublicKeyInfo`, if that holds an RSA key.
+pub(crate) fn rsa_key_of(info: &[u8]) -> Option<&[u8]> {
     let mut parts = Reader::new(Reader::new(info).expect(SEQUENCE)?.content);
     let algorithm = Reader::new(parts.expect(SEQUENCE)?.content).expect(OBJECT_IDENTIFIER)?;
     if algorithm.content != RSA {
         return None;
     }
     // The first byte of a bit string counts the bits that are not used: none, in a key.
-    let key = parts.expect(BIT_STRING)?.content.strip_prefix(&[0])?;
-    let (modulus, _) = rsa_public_key(key)?;
+    parts.expect(BIT_STRING)?.content.strip_prefix(&[0])
+}
+
+/// How long the modulus of a `SubjectPublicKeyInfo` is, if that holds an RSA key.
+pub(crate) fn modulus_bits(info: &[u8]) -> Option<usize> {
+    let (modulus, _) = rsa_public_key(rsa_key_of(info)?)?;
     let first = modulus.first()?;
     Some(modulus.len() * 8 - usize::try_from(first.leading_zeros()).ok()?)
 }

@@ -1,8 +1,9 @@
 //! Microsoft Graph and Entra as a program, as strict as the real ones.
 //!
-//! One listener serves a token endpoint and key sets (`/login`), the subscriptions API (`/v1.0`) with the real
-//! handshake, and a control surface (`/_control`) through which notifications are sent and faults are ordered. The same
-//! control is offered in process by [`Control`]. Deliveries go out over real HTTP with Graph's limits and retries.
+//! One listener serves sign-in (`/login`: tokens by secret, certificate, code and refresh token, the pages that people
+//! see, key sets), the subscriptions API (`/v1.0`) with the real handshake, resources to read, write and follow, and a
+//! control surface (`/_control`) through which things happen and faults are ordered. The same control is offered in
+//! process by [`Control`]. Deliveries go out over real HTTP with Graph's limits and retries.
 //!
 //! Must not: know anything of Waypost but its clock; connect to anything but the loopback interface; write to disk.
 //!
@@ -23,12 +24,15 @@
 //! # }
 //! ```
 
+mod behaviour;
+mod calls;
 mod config;
 mod control;
 mod der;
 mod entra;
 mod faults;
 mod graph;
+mod items;
 mod notify;
 mod outbound;
 pub mod sample;
@@ -39,17 +43,20 @@ mod world;
 mod tests;
 
 pub use crate::{
+    behaviour::Behaviour,
+    calls::CallRecord,
     config::{
-        App, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, DEMO_DOMAINS, DEMO_TENANTS, DeliveryPolicy, Rules,
-        SimulatorConfig, Tenant,
+        App, DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, DEMO_DOMAINS, DEMO_TENANTS, DEMO_USERS, DeliveryPolicy,
+        Rules, SimulatorConfig, Tenant, User,
     },
     control::Control,
     entra::keys::CryptoFailure,
     faults::{Fault, FaultPlan, Operation},
     graph::{ChangeType, SubscriptionView},
+    items::{ChangeError, Changed, Content, ContentView},
     notify::{
         DeliveryRecord, DeliveryState, ExpirationStyle, Item, LifecycleEvent, Notification, NotifyError,
-        Outcome, Prepared, Shape, Tokens, Try,
+        Outcome, Prepared, Shape, Tamper, Tokens, Try,
     },
     server::{Simulator, SimulatorError},
 };

@@ -36,27 +36,51 @@ pub enum LifecycleEvent {
     Missed,
 }
 
-/// The validation tokens that come with rich items.
+/// The validation tokens that come with rich items. Where no version is named, it is the one of the application.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
-    /// Version 1, as an application gets that did not choose.
+    /// In the version that each application is registered for: 1 if it did not choose.
     #[default]
+    Right,
+    /// Version 1.
     V1,
     /// Version 2.
     V2,
     /// `null`, as when Graph cannot obtain them.
     Missing,
-    /// Version 1, over since an hour.
+    /// Right ones, but none for the first application and tenant of the batch.
+    FirstMissing,
+    /// Over since an hour.
     Expired,
-    /// Version 1, for another application.
+    /// Good only in an hour.
+    Early,
+    /// For another application.
     WrongAudience,
-    /// Version 1, obtained by another application than Graph's.
+    /// Obtained by another application than Graph's.
     WrongPublisher,
-    /// Version 1, in the name of another tenant.
+    /// In the name of another tenant.
     WrongTenant,
-    /// Version 1, signed by a key that is not published, under a published name.
+    /// By an issuer that is none.
+    WrongIssuer,
+    /// Signed by a key that is not published, under a published name.
     Forged,
+    /// Signed by a key that is not published, under its own name.
+    UnknownKey,
+}
+
+/// What is altered in an encrypted item after it was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tamper {
+    /// A bit of the encrypted resource.
+    Data,
+    /// A bit of its signature.
+    Signature,
+    /// A bit of the sealed key.
+    Key,
+    /// The label names a certificate that nobody has.
+    CertificateId,
 }
 
 /// One item for one subscription.
@@ -77,6 +101,9 @@ pub struct Item {
     /// The resource to encrypt into a rich item; made up when absent.
     #[serde(default)]
     pub content: Option<Value>,
+    /// What is wrong with the encrypted item.
+    #[serde(default)]
+    pub tamper: Option<Tamper>,
     /// How the expiry is written.
     #[serde(default)]
     pub expiration_style: ExpirationStyle,
@@ -93,6 +120,7 @@ impl Item {
             lifecycle_event: None,
             shape: None,
             content: None,
+            tamper: None,
             expiration_style: ExpirationStyle::default(),
             patch: None,
         }
@@ -120,6 +148,12 @@ impl Item {
     #[must_use]
     pub fn holding(self, content: Value) -> Self {
         Self { content: Some(content), ..self }
+    }
+
+    /// The same item, altered after it was sealed.
+    #[must_use]
+    pub fn tampered(self, tamper: Tamper) -> Self {
+        Self { tamper: Some(tamper), ..self }
     }
 
     /// The same item, patched at the end (RFC 7396).

@@ -7,7 +7,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::fd::AsFd as _,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, RwLock, atomic::AtomicU64},
 };
 
 use actix_web::{
@@ -22,15 +22,21 @@ use url::Url;
 use waypost_core::clock::SharedClock;
 
 use crate::{
+    calls::Calls,
     config::SimulatorConfig,
     control::{self, Control},
     entra::{
+        admin_consent, authorize,
         directory::Directory,
         keys::{CryptoFailure, KeyRing},
-        metadata, token,
+        metadata,
+        revoked::Revoked,
+        sessions::Sessions,
+        token,
     },
     faults::Faults,
     graph::{store::Subscriptions, subscriptions, throttle::Throttle},
+    items::{batch, routes as items_routes, store::Items},
     notify::sender::{Parts, Sender},
     outbound,
     world::{Connection, Urls, World},
@@ -87,7 +93,10 @@ impl Simulator {
         let base = base_url(config.public_url.as_ref(), address)?;
         let keys = tokio::task::spawn_blocking(KeyRing::generate).await;
         let keys = keys.unwrap_or(Err(CryptoFailure)).map_err(SimulatorError::Keys)?;
-        let world = Arc::new(build_world(config, clock, keys, &base)?);
+        let world = Arc::new(build_world(config, clock, keys, (&base, address))?);
+        for user in &world.config.users {
+            world.add_user(user.clone());
+        }
         let tasks = TaskTracker::new();
         let server = serve(&world, listener)
             .map_err(|source| SimulatorError::Listen { address: world.config.listen, source })?;
@@ -152,12 +161,7 @@ impl Drop for Simulator {
 
 fn base_url(public: Option<&Url>, address: SocketAddr) -> Result<Url, SimulatorError> {
     let Some(url) = public else {
-        // Nobody can call "every address"; the simulator's clients are on this machine.
-        let address = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
-            _ => address,
-        };
+        let address = own_address(address);
         return Url::parse(&format!("http://{address}/")).map_err(|_| SimulatorError::PublicUrl);
     };
     let usable = matches!(url.scheme(), "http" | "https")
@@ -167,11 +171,21 @@ fn base_url(public: Option<&Url>, address: SocketAddr) -> Result<Url, SimulatorE
     usable.then(|| url.clone()).ok_or(SimulatorError::PublicUrl)
 }
 
+/// The address at which this machine reaches what is bound.
+fn own_address(bound: SocketAddr) -> SocketAddr {
+    // Nobody can call "every address"; the simulator's clients are on this machine.
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, bound.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, bound.port()).into(),
+        _ => bound,
+    }
+}
+
 fn build_world(
     config: SimulatorConfig,
     clock: SharedClock,
     keys: KeyRing,
-    base: &Url,
+    (base, address): (&Url, SocketAddr),
 ) -> Result<World, SimulatorError> {
     let client =
         |keep_alive| outbound::client(&config.trusted_roots, keep_alive).map_err(SimulatorError::Client);
@@ -187,10 +201,16 @@ fn build_world(
         urls: Urls::new(base),
         clock,
         keys,
-        directory: Directory::new(&config.apps, &config.tenants),
+        directory: Directory::new(&config),
         subscriptions,
         throttle: Throttle::new(config.rules.throttling),
         faults: Faults::new(config.fault_seed),
+        calls: Calls::default(),
+        revoked: Revoked::default(),
+        sessions: Sessions::default(),
+        behaviour: RwLock::default(),
+        items: Items::default(),
+        address: own_address(address),
         handshakes: client(false)?,
         sender,
         token_lifetime: AtomicU64::new(config.access_token_lifetime.as_secs()),
@@ -227,6 +247,12 @@ fn routes(routes: &mut ServiceConfig) {
         .service(
             web::scope("/login/{tenant}")
                 .route("/oauth2/v2.0/token", web::post().to(token::issue))
+                .route("/oauth2/v2.0/authorize", web::get().to(authorize::show))
+                .route("/oauth2/v2.0/authorize", web::post().to(authorize::decide))
+                .route("/adminconsent", web::get().to(admin_consent::show_v1))
+                .route("/adminconsent", web::post().to(admin_consent::decide_v1))
+                .route("/v2.0/adminconsent", web::get().to(admin_consent::show_v2))
+                .route("/v2.0/adminconsent", web::post().to(admin_consent::decide_v2))
                 .route("/v2.0/.well-known/openid-configuration", web::get().to(metadata::configuration_v2))
                 .route("/.well-known/openid-configuration", web::get().to(metadata::configuration_v1))
                 .route("/discovery/v2.0/keys", web::get().to(metadata::keys_v2))
@@ -252,7 +278,12 @@ fn routes(routes: &mut ServiceConfig) {
                         .route(web::post().to(subscriptions::reauthorize))
                         .default_service(web::route().to(subscriptions::wrong_method)),
                 )
-                .default_service(web::route().to(subscriptions::unknown)),
+                .service(
+                    web::resource("/$batch")
+                        .route(web::post().to(batch::route))
+                        .default_service(web::route().to(subscriptions::wrong_method)),
+                )
+                .default_service(web::route().to(items_routes::route)),
         )
         .service(web::scope("/_control").configure(control::http::routes));
 }

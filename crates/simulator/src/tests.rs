@@ -2,11 +2,15 @@
 //!
 //! This file is the stage; the plays are in the modules below it.
 
+mod delegated;
 mod delivery;
 mod entra;
 mod faults;
 mod handshake;
+mod items;
+mod oddities;
 mod rich;
+mod sign_in;
 mod subscriptions;
 
 use std::{

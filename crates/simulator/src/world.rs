@@ -3,34 +3,50 @@
 //! Must not hold anything that outlives the simulator; dropping it forgets all.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     future::Future,
-    net::{Shutdown, TcpStream},
+    io,
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BoxBody, SizedStream, to_bytes},
+    http::{StatusCode, header::HeaderValue},
+};
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
 use url::Url;
 use waypost_core::clock::SharedClock;
 
 use crate::{
-    config::SimulatorConfig,
-    entra::{directory::Directory, keys::KeyRing, problem::EntraProblem},
-    faults::{Fault, Faults, Operation},
+    behaviour::Behaviour,
+    calls::{CallRecord, Calls},
+    config::{SimulatorConfig, User},
+    entra::{
+        directory::Directory, keys::KeyRing, problem::EntraProblem, revoked::Revoked, sessions::Sessions,
+    },
+    faults::{Fault, Faults, Operation, Struck},
     graph::{
-        call::{Call, Problem},
+        call::{Call, Caller, Problem},
         store::Subscriptions,
         throttle::Throttle,
     },
+    items::{address::Address, store::Items},
     notify::sender::Sender,
 };
 
 /// The longest delay that a fault may order.
 const MAX_DELAY: Duration = Duration::from_mins(10);
+
+/// The wait before a body breaks off.
+const BREAK_AFTER: Duration = Duration::from_millis(50);
 
 /// The addresses that clients are told, without a slash at the end.
 #[derive(Debug, Clone)]
@@ -73,6 +89,13 @@ pub(crate) struct World {
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) throttle: Throttle,
     pub(crate) faults: Faults,
+    pub(crate) calls: Calls,
+    pub(crate) revoked: Revoked,
+    pub(crate) sessions: Sessions,
+    pub(crate) behaviour: RwLock<Behaviour>,
+    pub(crate) items: Items,
+    /// Where the simulator calls itself.
+    pub(crate) address: SocketAddr,
     pub(crate) handshakes: reqwest::Client,
     pub(crate) sender: Arc<Sender>,
     /// Seconds; changeable while running.
@@ -84,6 +107,26 @@ impl World {
         Duration::from_secs(self.token_lifetime.load(Ordering::Relaxed))
     }
 
+    /// Makes a person known: to the sign-in, and among the resources of the tenant.
+    pub(crate) fn add_user(&self, user: User) {
+        let value = json!({
+            "id": user.id, "userPrincipalName": user.user_name, "mail": user.user_name,
+            "displayName": user.display_name, "accountEnabled": true,
+        });
+        if let (Some(Address::Collection(view)), Value::Object(value)) =
+            (Address::parse("users", None), value)
+            && let Err(error) = self.items.put(user.tenant, &view, value, self.clock.now())
+        {
+            tracing::warn!(%error, "a person is not among the resources");
+        }
+        self.directory.add_user(user);
+    }
+
+    /// How the services behave at this moment.
+    pub(crate) fn behaviour(&self) -> Behaviour {
+        self.behaviour.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Runs an operation, or the fault that was ordered for it.
     pub(crate) async fn perform(
         &self,
@@ -91,9 +134,25 @@ impl World {
         operation: Operation,
         work: impl Future<Output = HttpResponse>,
     ) -> HttpResponse {
-        let Some(fault) = self.faults.draw(operation) else { return work.await };
+        let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let tenant = Caller::glance(request, self).map(|caller| caller.tenant);
+        let fault = self.faults.draw(&Struck { operation, target: &target, tenant });
+        let sent_id = request.headers().get("client-request-id").and_then(|value| value.to_str().ok());
+        self.calls.record(CallRecord {
+            operation,
+            method: request.method().to_string(),
+            target,
+            tenant,
+            headers: headers(request),
+            client_request_id: sent_id.map(|id| id.chars().take(128).collect()),
+            at: self.clock.now(),
+        });
+        let Some(fault) = fault else { return work.await };
         if let Some(delay) = fault.delay_ms {
             tokio::time::sleep(Duration::from_millis(delay).min(MAX_DELAY)).await;
+        }
+        if fault.cut_body {
+            return broken_off(work.await).await;
         }
         if fault.status.is_none() && !fault.drop_connection {
             return work.await;
@@ -125,6 +184,29 @@ impl World {
         }
         response
     }
+}
+
+/// The headers of a call for the record, without credentials and cut to a sensible length.
+fn headers(request: &HttpRequest) -> BTreeMap<String, String> {
+    let kept =
+        request.headers().iter().filter(|(name, _)| !["authorization", "cookie"].contains(&name.as_str()));
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().chars().take(256).collect();
+    kept.map(|(name, value)| (name.to_string(), text(value))).take(64).collect()
+}
+
+/// The same answer with half of its body behind a length that promises all of it.
+async fn broken_off(response: HttpResponse) -> HttpResponse {
+    let (head, body) = response.into_parts();
+    let Ok(whole) = to_bytes(body).await else { return head.set_body(BoxBody::new(())) };
+    let half = whole.slice(..whole.len() / 2);
+    let length = u64::try_from(whole.len()).unwrap_or(u64::MAX);
+    // The break comes a little later: the server would throw away what it has not yet sent.
+    let broken = async {
+        tokio::time::sleep(BREAK_AFTER).await;
+        Err(io::Error::other("a fault breaks the body off"))
+    };
+    let parts = stream::iter([Ok(half)]).chain(stream::once(broken)).boxed_local();
+    head.set_body(BoxBody::new(SizedStream::new(length, parts)))
 }
 
 /// Closes the connection under the server, so that the client gets no answer.

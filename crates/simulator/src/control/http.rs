@@ -2,6 +2,8 @@
 //!
 //! Must not do more than [`Control`] does.
 
+mod orders;
+
 use std::sync::Arc;
 
 use actix_web::{
@@ -37,6 +39,7 @@ struct Roll {
 }
 
 pub(crate) fn routes(routes: &mut ServiceConfig) {
+    orders::routes(routes);
     routes
         .route("/notify", post().to(notify))
         .route("/raw", post().to(raw))

@@ -113,11 +113,13 @@ async fn configuration(request: &HttpRequest, world: &World, tenant: &str, versi
         let infix = version.infix();
         HttpResponse::Ok().json(json!({
             "issuer": version.issuer(world, &audience.in_issuer()),
-            // Tokens are issued in one form only, so both generations point to the endpoint that is served.
+            // Tokens are issued in one form only, so both generations point to the endpoints that are served.
             "token_endpoint": format!("{endpoints}/oauth2/v2.0/token"),
-            "authorization_endpoint": format!("{endpoints}/oauth2{infix}/authorize"),
+            "authorization_endpoint": format!("{endpoints}/oauth2/v2.0/authorize"),
             "jwks_uri": format!("{endpoints}/discovery{infix}/keys"),
-            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+            "grant_types_supported": ["client_credentials", "authorization_code", "refresh_token"],
+            "code_challenge_methods_supported": ["S256"],
             "response_types_supported": ["code"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],

@@ -1,6 +1,8 @@
-//! `POST /login/{tenant}/oauth2/v2.0/token`: the client-credentials grant with a secret.
+//! `POST /login/{tenant}/oauth2/v2.0/token`: which grant is asked for, and the access tokens that come of it.
 //!
-//! Must not offer other grants: every token is app-only.
+//! Must not hold the rules of a grant beyond that of client credentials; the others have files of their own.
+
+use std::collections::BTreeMap;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -8,10 +10,15 @@ use actix_web::{
     web::{Bytes, Data, Path},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{directory::SignIn, problem::EntraProblem};
+use super::{
+    client::{self, Proof},
+    delegated,
+    keys::CryptoFailure,
+    problem::EntraProblem,
+};
 use crate::{
     faults::Operation,
     world::{Urls, World},
@@ -21,7 +28,7 @@ use crate::{
 pub(crate) const GRAPH: &str = "https://graph.microsoft.com";
 
 /// What an access token for Graph says.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AccessClaims {
     pub(crate) aud: String,
     pub(crate) iss: String,
@@ -34,31 +41,46 @@ pub(crate) struct AccessClaims {
     pub(crate) tid: Uuid,
     pub(crate) uti: String,
     pub(crate) ver: String,
+    /// Counts up with every token of the simulator, so that all until now can be revoked at once.
+    pub(crate) serial: u64,
+    /// Application permissions, in an app-only token.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) roles: Option<Vec<String>>,
+    /// Delegated permissions, in the token of a person.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) scp: Option<String>,
+    /// The person.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) oid: Option<Uuid>,
 }
 
-/// The form's fields that count.
-#[derive(Debug, Default)]
-struct Form {
-    client_id: Option<String>,
-    client_secret: Option<String>,
-    scope: Option<String>,
-    grant_type: Option<String>,
+/// The person that a delegated token stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct OnBehalf {
+    pub(crate) user: Uuid,
+    pub(crate) scopes: String,
 }
+
+/// The fields of the form; of one that comes twice the last counts.
+#[derive(Debug, Default)]
+pub(crate) struct Form(BTreeMap<String, String>);
 
 impl Form {
-    fn parse(body: &[u8]) -> Self {
-        let mut form = Self::default();
-        for (name, value) in url::form_urlencoded::parse(body) {
-            let field = match name.as_ref() {
-                "client_id" => &mut form.client_id,
-                "client_secret" => &mut form.client_secret,
-                "scope" => &mut form.scope,
-                "grant_type" => &mut form.grant_type,
-                _ => continue,
-            };
-            *field = Some(value.into_owned());
-        }
-        form
+    pub(crate) fn parse(body: &[u8]) -> Self {
+        Self(url::form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// A field that is there and not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn required(&self, name: &str) -> Result<&str, EntraProblem> {
+        self.get(name).ok_or_else(|| EntraProblem::missing(name))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -70,20 +92,18 @@ pub(crate) async fn issue(
     body: Bytes,
 ) -> HttpResponse {
     let work = async {
-        match grant(&world, &tenant, &request, &body) {
-            Ok(answer) => answer,
+        let outcome = grant(&world, &tenant, &request, &body);
+        match outcome {
+            Ok(answer) => {
+                HttpResponse::Ok().insert_header(("cache-control", "no-store, no-cache")).json(answer)
+            }
             Err(problem) => problem.respond(world.clock.now()),
         }
     };
     world.perform(&request, Operation::Token, work).await
 }
 
-fn grant(
-    world: &World,
-    tenant: &str,
-    request: &HttpRequest,
-    body: &[u8],
-) -> Result<HttpResponse, EntraProblem> {
+fn grant(world: &World, tenant: &str, request: &HttpRequest, body: &[u8]) -> Result<Value, EntraProblem> {
     let form_type = request
         .headers()
         .get("content-type")
@@ -91,43 +111,61 @@ fn grant(
         .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
     // A body of another type holds no parameter that Entra would see.
     let form = if form_type { Form::parse(body) } else { Form::default() };
+    match form.required("grant_type")? {
+        "client_credentials" => client_credentials(world, tenant, &form),
+        "authorization_code" => delegated::authorization_code(world, tenant, &form),
+        "refresh_token" => delegated::refresh_token(world, tenant, &form),
+        other => Err(EntraProblem::unsupported_grant(other)),
+    }
+}
+
+fn client_credentials(world: &World, tenant: &str, form: &Form) -> Result<Value, EntraProblem> {
     let tenant_id = world.directory.tenant(tenant).ok_or_else(|| EntraProblem::unknown_tenant(tenant))?;
-    let grant_type = form.grant_type.as_deref().ok_or_else(|| EntraProblem::missing("grant_type"))?;
-    if grant_type != "client_credentials" {
-        return Err(EntraProblem::unsupported_grant(grant_type));
+    form.required("client_id")?;
+    check_scope(world, form.get("scope"))?;
+    if form.get("client_secret").or_else(|| form.get("client_assertion")).is_none() {
+        return Err(EntraProblem::missing_secret());
     }
-    let client_id = form.client_id.as_deref().ok_or_else(|| EntraProblem::missing("client_id"))?;
-    check_scope(world, form.scope.as_deref())?;
-    let secret = form.client_secret.as_deref().ok_or_else(EntraProblem::missing_secret)?;
-    let app = Uuid::parse_str(client_id).map_err(|_| EntraProblem::unknown_app(client_id, tenant))?;
-    match world.directory.sign_in(app, tenant_id, secret) {
-        SignIn::Allowed => {}
-        SignIn::UnknownApp => return Err(EntraProblem::unknown_app(client_id, tenant)),
-        SignIn::WrongSecret => return Err(EntraProblem::wrong_secret(app)),
-    }
+    let (app, registration) = client::named(world, form, tenant)?;
+    client::admitted(world, app, tenant_id, tenant)?;
+    let proof = client::prove(world, form, tenant, (app, &registration))?;
     let lifetime = world.access_token_lifetime().as_secs();
-    let token = access_token(world, app, tenant_id).map_err(|failure| {
-        EntraProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 90_033, failure.to_string())
-    })?;
-    Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store, no-cache")).json(json!({
+    let token = access_token(world, app, tenant_id, proof, None)?;
+    Ok(json!({
         "token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token,
-    })))
+    }))
 }
 
 /// The scope must be the default one of Graph: of the real host, or of this simulator standing in for it.
 fn check_scope(world: &World, scope: Option<&str>) -> Result<(), EntraProblem> {
     let scope = scope.unwrap_or_default();
-    let resource = scope.strip_suffix("/.default").unwrap_or_default();
-    if resource == GRAPH || resource == world.urls.base {
+    if scope.strip_suffix("/.default").is_some_and(|resource| is_graph(world, resource)) {
         return Ok(());
     }
     Err(EntraProblem::wrong_scope(scope))
 }
 
-fn access_token(world: &World, app: Uuid, tenant: Uuid) -> Result<String, super::keys::CryptoFailure> {
+/// Whether a resource is Graph: the real host, or this simulator standing in for it.
+pub(crate) fn is_graph(world: &World, resource: &str) -> bool {
+    resource == GRAPH || resource == world.urls.base
+}
+
+/// Signs an access token: of the application alone, or on behalf of a person.
+pub(crate) fn access_token(
+    world: &World,
+    app: Uuid,
+    tenant: Uuid,
+    proof: Proof,
+    on_behalf: Option<OnBehalf>,
+) -> Result<String, EntraProblem> {
     let now = world.clock.now().timestamp();
     let lifetime = i64::try_from(world.access_token_lifetime().as_secs()).unwrap_or(i64::MAX / 2);
-    world.keys.current().sign(&AccessClaims {
+    let roles = on_behalf.is_none().then(|| {
+        let given = world.directory.permissions(app, tenant);
+        given.unwrap_or_else(|| vec![ALL_PERMISSIONS.to_owned()])
+    });
+    let (oid, scp) = on_behalf.map(|person| (person.user, person.scopes)).unzip();
+    let claims = AccessClaims {
         aud: GRAPH.to_owned(),
         iss: Urls::issuer_v1(tenant),
         iat: now,
@@ -135,10 +173,22 @@ fn access_token(world: &World, app: Uuid, tenant: Uuid) -> Result<String, super:
         nbf: now - 300,
         exp: now + lifetime,
         appid: app,
-        appidacr: "1".to_owned(),
-        idtyp: "app".to_owned(),
+        appidacr: proof.acr().to_owned(),
+        idtyp: if oid.is_some() { "user" } else { "app" }.to_owned(),
         tid: tenant,
         uti: Uuid::new_v4().simple().to_string(),
         ver: "1.0".to_owned(),
-    })
+        serial: world.revoked.next_serial(),
+        roles,
+        scp,
+        oid,
+    };
+    world.keys.current().sign(&claims).map_err(failed)
+}
+
+/// Stands in `roles` for every permission there is.
+pub(crate) const ALL_PERMISSIONS: &str = "*";
+
+pub(crate) fn failed(failure: CryptoFailure) -> EntraProblem {
+    EntraProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 90_033, failure.to_string())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    entra::token::{AccessClaims, GRAPH},
+    entra::token::{ALL_PERMISSIONS, AccessClaims, GRAPH},
     world::World,
 };
 
@@ -57,29 +57,86 @@ impl Problem {
 pub(crate) struct Caller {
     pub(crate) app: Uuid,
     pub(crate) tenant: Uuid,
+    /// The person, when the application does not speak for itself.
+    pub(crate) user: Option<Uuid>,
 }
 
 impl Caller {
+    /// The token's bearer, without a judgement: for the record only.
+    pub(crate) fn glance(request: &HttpRequest, world: &World) -> Option<Self> {
+        world.keys.verify::<AccessClaims>(bearer(request)?).map(|claims| Self::named(&claims))
+    }
+
+    fn named(claims: &AccessClaims) -> Self {
+        Self { app: claims.appid, tenant: claims.tid, user: claims.oid }
+    }
+}
+
+/// A caller with what its token allows.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorized {
+    pub(crate) caller: Caller,
+    /// `roles` or the parts of `scp`.
+    permissions: Vec<String>,
+}
+
+impl Authorized {
     /// Proves the bearer token of a request.
     pub(crate) fn of(request: &HttpRequest, world: &World) -> Result<Self, Problem> {
-        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        let token = header
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| Problem::unauthenticated("Access token is empty."))?;
-        let claims: AccessClaims = world.keys.verify(token).ok_or_else(|| {
-            Problem::unauthenticated("IDX14100: JWT is not well formed, or its signature is invalid.")
-        })?;
-        let now = world.clock.now().timestamp();
-        if claims.exp <= now || claims.nbf > now {
-            return Err(Problem::unauthenticated("Lifetime validation failed, the token is expired."));
-        }
-        if claims.aud != GRAPH {
-            return Err(Problem::unauthenticated("Access token validation failure. Invalid audience."));
-        }
-        Ok(Self { app: claims.appid, tenant: claims.tid })
+        let token = bearer(request).ok_or_else(|| Problem::unauthenticated("Access token is empty."))?;
+        let claims = claims(token, world)?;
+        let permissions = match (&claims.scp, &claims.roles, claims.oid) {
+            (Some(scopes), None, Some(_)) => scopes.split(' ').map(str::to_owned).collect(),
+            (None, Some(roles), None) => roles.clone(),
+            _ => {
+                return Err(Problem::unauthenticated(
+                    "The token contains no permissions, or permissions of both kinds.",
+                ));
+            }
+        };
+        Ok(Self { caller: Caller::named(&claims), permissions })
     }
+
+    /// Whether one of the permissions is for this area, such as `Mail`, and suffices for writing if that is meant.
+    pub(crate) fn require(&self, areas: &[&str], writes: bool) -> Result<(), Problem> {
+        let suffices = |permission: &String| {
+            permission == ALL_PERMISSIONS
+                || permission.split_once('.').is_some_and(|(area, what)| {
+                    areas.contains(&area) && (!writes || !what.starts_with("Read") || what.contains("Write"))
+                })
+        };
+        if areas.is_empty() || self.permissions.iter().any(suffices) {
+            return Ok(());
+        }
+        let message = "Insufficient privileges to complete the operation.";
+        Err(Problem::new(StatusCode::FORBIDDEN, "Authorization_RequestDenied", message))
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    header
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+}
+
+/// The claims of a token that is good for Graph now.
+fn claims(token: &str, world: &World) -> Result<AccessClaims, Problem> {
+    let claims: AccessClaims = world.keys.verify(token).ok_or_else(|| {
+        Problem::unauthenticated("IDX14100: JWT is not well formed, or its signature is invalid.")
+    })?;
+    let now = world.clock.now().timestamp();
+    if claims.exp <= now || claims.nbf > now {
+        return Err(Problem::unauthenticated("Lifetime validation failed, the token is expired."));
+    }
+    if claims.aud != GRAPH {
+        return Err(Problem::unauthenticated("Access token validation failure. Invalid audience."));
+    }
+    if world.revoked.is_revoked(&claims) {
+        return Err(Problem::unauthenticated("Continuous access evaluation: the token was revoked."));
+    }
+    Ok(claims)
 }
 
 /// The ids and the date that every answer of a call carries.
@@ -134,7 +191,7 @@ impl Call {
         }}))
     }
 
-    fn start(&self, status: StatusCode) -> HttpResponseBuilder {
+    pub(crate) fn start(&self, status: StatusCode) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(status);
         response.insert_header(("request-id", self.request_id.to_string()));
         response.insert_header(("client-request-id", self.client_request_id.as_str()));

@@ -2,6 +2,8 @@
 //!
 //! Must not hold judgement beyond finding the row: `rules` reads it.
 
+use uuid::Uuid;
+
 use super::ChangeType::{self, Created as C, Deleted as D, Updated as U};
 
 /// Whether notifications can carry the resource.
@@ -48,6 +50,44 @@ pub(crate) enum Family {
 impl Family {
     pub(crate) fn one_per_app(self) -> bool {
         matches!(self, Self::Teams | Self::Single)
+    }
+}
+
+/// What shares a quota with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pool {
+    None,
+    Mailbox,
+    Directory,
+    Teams,
+}
+
+impl Kind {
+    pub(crate) fn pool(&self) -> Pool {
+        match (self.name, self.family) {
+            ("message" | "event" | "contact", _) => Pool::Mailbox,
+            ("user" | "group", _) => Pool::Directory,
+            (_, Family::Teams) => Pool::Teams,
+            _ => Pool::None,
+        }
+    }
+
+    /// The first words of the permissions that suffice; none where no table is kept.
+    pub(crate) fn areas(&self) -> &'static [&'static str] {
+        match self.name {
+            "message" => &["Mail"],
+            "event" => &["Calendars"],
+            "contact" => &["Contacts"],
+            "driveItem" => &["Files", "Sites"],
+            "list" => &["Sites"],
+            "user" => &["User", "Directory"],
+            "group" => &["Group", "GroupMember", "Directory"],
+            "chatMessage" => &["Chat", "ChatMessage", "ChannelMessage"],
+            "callRecord" => &["CallRecords"],
+            "presence" => &["Presence"],
+            "todoTask" => &["Tasks"],
+            _ => &[],
+        }
     }
 }
 
@@ -236,6 +276,18 @@ static KINDS: &[Kind] = &[
     ),
 ];
 
+/// How the paths begin that are offered to applications only.
+const FOR_APPLICATIONS: [&str; 8] = [
+    "chats/getallmessages",
+    "chats/getallmembers",
+    "teams/getall",
+    "appcatalogs/",
+    "communications/callrecords",
+    "print/",
+    "solutions/virtualevents/events",
+    "copilot/interactionhistory",
+];
+
 /// A resource taken apart.
 #[derive(Debug)]
 pub(crate) struct Resource {
@@ -265,6 +317,19 @@ impl Resource {
         Some(Self { kind, path: segments.join("/"), query: query.map(str::to_owned), personal })
     }
 
+    /// Whether no person's permission suffices: what runs through a whole tenant, and a few more.
+    pub(crate) fn is_for_applications(&self) -> bool {
+        FOR_APPLICATIONS.iter().any(|start| self.path.starts_with(start))
+    }
+
+    /// The same with the person's own id in the place of `me`.
+    pub(crate) fn owned_by(self, user: Uuid) -> Self {
+        match self.path.strip_prefix("users/me").filter(|_| self.personal) {
+            Some(rest) => Self { path: format!("users/{user}{rest}"), ..self },
+            None => self,
+        }
+    }
+
     pub(crate) fn selects(&self) -> bool {
         self.query.as_deref().is_some_and(|query| query.to_ascii_lowercase().contains("$select="))
     }
@@ -278,7 +343,7 @@ fn fits(pattern: &str, segments: &[String]) -> bool {
 }
 
 /// Splits a path at its slashes and its keys: `chats('a/b')/messages` is `chats`, `a/b`, `messages`, in lower case.
-fn segments(text: &str) -> Option<(Vec<String>, Option<&str>)> {
+pub(crate) fn segments(text: &str) -> Option<(Vec<String>, Option<&str>)> {
     let mut segments = Vec::new();
     let mut current = String::new();
     let (mut quoted, mut depth) = (false, 0_u32);

@@ -100,7 +100,7 @@ impl Judge<'_> {
         let notification_url = self.url("NotificationUrl", notification_url)?;
         let lifecycle_url = body.text("lifecycleNotificationUrl")?;
         let lifecycle_url = lifecycle_url.map(|url| self.url("LifecycleNotificationUrl", url)).transpose()?;
-        let resource = self.resource(resource_text)?;
+        let resource = self.resource(resource_text, owner)?;
         let change_types = change_types(change_type, resource.kind)?;
         let client_state = body.at_most("clientState", MAX_CLIENT_STATE)?;
         let rich = rich(&body, &resource)?;
@@ -136,6 +136,7 @@ impl Judge<'_> {
             prefer,
             updates: 0,
             reauthorizations: 0,
+            ghost: false,
         })
     }
 
@@ -167,12 +168,19 @@ impl Judge<'_> {
         }
     }
 
-    fn resource(&self, text: &str) -> Result<Resource, Problem> {
+    fn resource(&self, text: &str, owner: Caller) -> Result<Resource, Problem> {
         let unsupported = || Problem::invalid(format!("Resource '{}' is not supported.", cut(text)));
         if text.len() > MAX_RESOURCE {
             return Err(unsupported());
         }
         let resource = Resource::parse(text).ok_or_else(unsupported)?;
+        let denied = || {
+            let message = "Insufficient privileges to complete the operation.";
+            Problem::new(StatusCode::FORBIDDEN, "Authorization_RequestDenied", message)
+        };
+        if let Some(user) = owner.user {
+            return if resource.is_for_applications() { Err(denied()) } else { Ok(resource.owned_by(user)) };
+        }
         if self.rules.delegated_resources_allowed {
             return Ok(resource);
         }
@@ -181,8 +189,7 @@ impl Judge<'_> {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "BadRequest", message));
         }
         if resource.kind.family == Family::Delegated {
-            let message = "Insufficient privileges to complete the operation.";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "Authorization_RequestDenied", message));
+            return Err(denied());
         }
         Ok(resource)
     }

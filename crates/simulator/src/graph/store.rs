@@ -3,7 +3,7 @@
 //! Expired ones are gone for every reader at the moment the clock says so. Must not judge requests: `rules` does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,7 +18,7 @@ use super::{
     ChangeType,
     call::{Caller, Problem},
     certificate::Certificate,
-    resources::Kind,
+    resources::{Kind, Pool},
 };
 use crate::config::Rules;
 
@@ -49,6 +49,8 @@ pub(crate) struct Subscription {
     pub(crate) prefer: Option<String>,
     pub(crate) updates: u32,
     pub(crate) reauthorizations: u32,
+    /// Nobody can see or end it, and still it counts.
+    pub(crate) ghost: bool,
 }
 
 /// A subscription as the control shows it.
@@ -61,6 +63,8 @@ pub struct SubscriptionView {
     pub app: Uuid,
     /// The tenant it was created in.
     pub tenant: Uuid,
+    /// The person in whose name, if any.
+    pub user: Option<Uuid>,
     /// As sent.
     pub resource: String,
     /// As sent.
@@ -118,8 +122,11 @@ impl Subscription {
         })
     }
 
-    /// The service principal of the application in the tenant: some id that is the same every time.
+    /// The person, or the service principal of the application in the tenant: some id that is the same every time.
     fn creator(&self) -> Uuid {
+        if let Some(user) = self.owner.user {
+            return user;
+        }
         Uuid::from_u128(self.owner.app.as_u128() ^ self.owner.tenant.as_u128())
     }
 
@@ -128,6 +135,7 @@ impl Subscription {
             id: self.id,
             app: self.owner.app,
             tenant: self.owner.tenant,
+            user: self.owner.user,
             resource: self.resource.clone(),
             change_type: self.change_type.clone(),
             notification_url: self.notification_url.clone(),
@@ -147,10 +155,24 @@ impl Subscription {
     }
 }
 
+/// Dead subscriptions that are remembered, for lists that lag behind.
+const MAX_DEAD: usize = 1_000;
+
+/// The part of a list that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) after: Option<Uuid>,
+    pub(crate) size: usize,
+    /// Show those too that are gone.
+    pub(crate) stale: bool,
+}
+
 /// All of them, by id.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     live: Mutex<BTreeMap<Uuid, Subscription>>,
+    /// Never locked before `live` is.
+    dead: Mutex<VecDeque<Subscription>>,
 }
 
 impl Subscriptions {
@@ -180,7 +202,7 @@ impl Subscriptions {
 
     /// A living subscription of this owner; those of others do not exist for it.
     pub(crate) fn owned(&self, id: Uuid, owner: Caller, now: DateTime<Utc>) -> Result<Subscription, Problem> {
-        self.get(id, now).filter(|found| found.owner == owner).ok_or_else(Problem::not_found)
+        self.get(id, now).filter(|found| found.owner == owner && !found.ghost).ok_or_else(Problem::not_found)
     }
 
     /// Changes a subscription of this owner and gives back what it became.
@@ -192,32 +214,51 @@ impl Subscriptions {
         change: impl FnOnce(&mut Subscription),
     ) -> Result<Subscription, Problem> {
         let mut live = self.lock();
-        let found = live.get_mut(&id).filter(|found| found.owner == owner && found.expires_at > now);
+        let ours = |found: &&mut Subscription| found.owner == owner && !found.ghost && found.expires_at > now;
+        let found = live.get_mut(&id).filter(ours);
         let found = found.ok_or_else(Problem::not_found)?;
         change(found);
         Ok(found.clone())
     }
 
+    /// Makes a living subscription one that only the duplicate guard and the quotas see.
+    pub(crate) fn haunt(&self, id: Uuid) -> bool {
+        self.lock().get_mut(&id).map(|found| found.ghost = true).is_some()
+    }
+
     /// Removes a subscription, whoever owns it.
     pub(crate) fn remove(&self, id: Uuid) -> Option<Subscription> {
-        self.lock().remove(&id)
+        let removed = self.lock().remove(&id);
+        self.bury(removed.iter().cloned());
+        removed
     }
 
     /// A page of an owner's subscriptions, in the order of their ids, and whether more follow.
     pub(crate) fn page(
         &self,
         owner: Caller,
-        after: Option<Uuid>,
-        size: usize,
+        window: &Window,
         now: DateTime<Utc>,
     ) -> (Vec<Subscription>, bool) {
-        self.with(now, |live| {
-            let mut rest = live
-                .values()
-                .filter(|found| found.owner == owner && after.is_none_or(|after| found.id > after));
-            let page: Vec<_> = rest.by_ref().take(size.max(1)).cloned().collect();
-            (page, rest.next().is_some())
-        })
+        let wanted = |found: &Subscription| {
+            found.owner == owner && !found.ghost && window.after.is_none_or(|after| found.id > after)
+        };
+        let beyond = window.size.max(1).saturating_add(1);
+        let mut page: Vec<_> = self
+            .with(now, |live| live.values().filter(|found| wanted(found)).take(beyond).cloned().collect());
+        if window.stale {
+            let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+            page.extend(dead.iter().filter(|found| wanted(found)).cloned());
+            page.sort_by_key(|found| found.id);
+        }
+        let more = page.len() >= beyond;
+        page.truncate(beyond - 1);
+        (page, more)
+    }
+
+    /// Every living subscription of a tenant, as it is held.
+    pub(crate) fn living(&self, tenant: Uuid, now: DateTime<Utc>) -> Vec<Subscription> {
+        self.with(now, |live| live.values().filter(|found| found.owner.tenant == tenant).cloned().collect())
     }
 
     /// Every living subscription.
@@ -227,8 +268,16 @@ impl Subscriptions {
 
     fn with<T>(&self, now: DateTime<Utc>, work: impl FnOnce(&mut BTreeMap<Uuid, Subscription>) -> T) -> T {
         let mut live = self.lock();
-        live.retain(|_, found| found.expires_at > now);
+        let expired = live.extract_if(.., |_, found| found.expires_at <= now).map(|(_, found)| found);
+        self.bury(expired);
         work(&mut live)
+    }
+
+    fn bury(&self, gone: impl Iterator<Item = Subscription>) {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.extend(gone);
+        let excess = dead.len().saturating_sub(MAX_DEAD);
+        dead.drain(..excess);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Uuid, Subscription>> {
@@ -250,11 +299,46 @@ fn admit(live: &BTreeMap<Uuid, Subscription>, wish: &Subscription, rules: &Rules
     if of_owner().count() >= rules.quota_per_app_and_tenant {
         return Err(past_quota(wish, rules.quota_per_app_and_tenant, wish.kind.name));
     }
+    admit_pooled(live, wish, rules)?;
     if live.len() >= rules.max_subscriptions {
         let message = "The simulator holds no more subscriptions.";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message));
     }
     Ok(())
+}
+
+/// The quotas that subscriptions of several applications share.
+fn admit_pooled(
+    live: &BTreeMap<Uuid, Subscription>,
+    wish: &Subscription,
+    rules: &Rules,
+) -> Result<(), Problem> {
+    let in_tenant = || live.values().filter(|found| found.owner.tenant == wish.owner.tenant);
+    let (limit, held) = match wish.kind.pool() {
+        Pool::Mailbox => {
+            let of_mailbox = |found: &&Subscription| {
+                found.kind.pool() == Pool::Mailbox && mailbox(&found.path) == mailbox(&wish.path)
+            };
+            (rules.quota_per_mailbox, in_tenant().filter(of_mailbox).count())
+        }
+        Pool::Directory => {
+            let own = |found: &&Subscription| {
+                found.kind.pool() == Pool::Directory && found.owner.app == wish.owner.app
+            };
+            (rules.quota_of_directory, in_tenant().filter(own).count())
+        }
+        Pool::Teams => {
+            let teams = in_tenant().filter(|found| found.kind.pool() == Pool::Teams);
+            (rules.quota_of_teams, teams.count())
+        }
+        Pool::None => return Ok(()),
+    };
+    if held >= limit { Err(past_quota(wish, limit, wish.kind.name)) } else { Ok(()) }
+}
+
+/// The person that a path of Outlook begins with.
+fn mailbox(path: &str) -> Option<&str> {
+    path.split('/').nth(1)
 }
 
 fn past_quota(wish: &Subscription, limit: usize, what: &str) -> Problem {

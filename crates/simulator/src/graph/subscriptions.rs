@@ -12,16 +12,28 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    call::{Call, Caller, Problem},
+    call::{Authorized, Call, Caller, Problem},
     handshake,
     rules::Judge,
+    store::Window,
 };
-use crate::{faults::Operation, world::World};
+use crate::{config::Rules, faults::Operation, world::World};
 
 /// A body, or why it could not be read: it is too long, or the client went away.
 type Body = Result<Bytes, actix_web::Error>;
 
 impl World {
+    /// The rules, with what the present behaviour puts in their place.
+    fn rules(&self) -> Rules {
+        let behaviour = self.behaviour();
+        let rules = self.config.rules.clone();
+        Rules {
+            duplicates_refused: behaviour.duplicates_refused.unwrap_or(rules.duplicates_refused),
+            list_page_size: behaviour.list_page_size.unwrap_or(rules.list_page_size),
+            ..rules
+        }
+    }
+
     fn judge(&self) -> Judge<'_> {
         Judge {
             rules: &self.config.rules,
@@ -32,10 +44,14 @@ impl World {
     }
 
     /// Proves the caller and counts the call.
+    fn authorized(&self, request: &HttpRequest, operation: Operation) -> Result<Authorized, Problem> {
+        let authorized = Authorized::of(request, self)?;
+        self.throttle.admit(authorized.caller, operation)?;
+        Ok(authorized)
+    }
+
     fn caller(&self, request: &HttpRequest, operation: Operation) -> Result<Caller, Problem> {
-        let caller = Caller::of(request, self)?;
-        self.throttle.admit(caller, operation)?;
-        Ok(caller)
+        self.authorized(request, operation).map(|authorized| authorized.caller)
     }
 }
 
@@ -44,10 +60,11 @@ pub(crate) async fn create(request: HttpRequest, world: Data<World>, body: Body)
     let operation = Operation::CreateSubscription;
     let call = Call::of(&request, &world);
     let work = async {
-        let caller = world.caller(&request, operation)?;
+        let authorized = world.authorized(&request, operation)?;
         let prefer = request.headers().get("prefer").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let wish = world.judge().create(&whole(body)?, caller, prefer)?;
-        let rules = &world.config.rules;
+        let wish = world.judge().create(&whole(body)?, authorized.caller, prefer)?;
+        authorized.require(wish.kind.areas(), false)?;
+        let rules = &world.rules();
         world.subscriptions.admits(&wish, rules, world.clock.now())?;
         let lifecycle = wish.lifecycle_url.as_ref();
         handshake::prove(&world.handshakes, &wish.notification_url, lifecycle, rules.handshake_limit).await?;
@@ -64,16 +81,28 @@ pub(crate) async fn list(request: HttpRequest, world: Data<World>) -> HttpRespon
     let call = Call::of(&request, &world);
     let work = async {
         let caller = world.caller(&request, operation)?;
-        let after = page_start(request.query_string())?;
-        let size = world.config.rules.list_page_size;
-        let (page, more) = world.subscriptions.page(caller, after, size, world.clock.now());
+        let start = page_start(request.query_string())?;
+        let (behaviour, now) = (world.behaviour(), world.clock.now());
+        let (page, more) = match start {
+            Start::Beginning if behaviour.list_starts_empty => (Vec::new(), true),
+            start => {
+                let window = Window {
+                    after: start.after(),
+                    size: world.rules().list_page_size,
+                    stale: behaviour.list_is_stale,
+                };
+                world.subscriptions.page(caller, &window, now)
+            }
+        };
         let graph = &world.urls.base;
         let mut answer = json!({
             "@odata.context": format!("{graph}/v1.0/$metadata#subscriptions"),
             "value": page.iter().map(super::store::Subscription::listed).collect::<Vec<Value>>(),
         });
-        if let (true, Some(last)) = (more, page.last()) {
-            let token = URL_SAFE_NO_PAD.encode(last.id);
+        if more {
+            // An empty page leads to the first of all.
+            let last = page.last().map_or(Uuid::nil(), |last| last.id);
+            let token = URL_SAFE_NO_PAD.encode(last);
             answer["@odata.nextLink"] = json!(format!("{graph}/v1.0/subscriptions?$skiptoken={token}"));
         }
         Ok::<_, Problem>(call.json(StatusCode::OK, &answer))
@@ -151,10 +180,10 @@ pub(crate) async fn wrong_method(request: HttpRequest, world: Data<World>) -> Ht
 }
 
 /// Everything else below `/v1.0`.
-pub(crate) async fn unknown(request: HttpRequest, world: Data<World>) -> HttpResponse {
+pub(crate) fn unknown(request: &HttpRequest, world: &World) -> HttpResponse {
     let segment: String = request.path().rsplit('/').next().unwrap_or_default().chars().take(100).collect();
     let message = format!("Resource not found for the segment '{segment}'.");
-    Call::of(&request, &world).problem(&Problem::new(StatusCode::BAD_REQUEST, "BadRequest", message))
+    Call::of(request, world).problem(&Problem::new(StatusCode::BAD_REQUEST, "BadRequest", message))
 }
 
 fn whole(body: Body) -> Result<Bytes, Problem> {
@@ -169,14 +198,30 @@ fn parse_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::parse_str(text).map_err(|_| Problem::not_found())
 }
 
+/// Where a page of the list begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Beginning,
+    After(Uuid),
+}
+
+impl Start {
+    fn after(self) -> Option<Uuid> {
+        match self {
+            Self::Beginning => None,
+            Self::After(id) => Some(id),
+        }
+    }
+}
+
 /// Reads the only query option that there is: the one of a next link.
-fn page_start(query: &str) -> Result<Option<Uuid>, Problem> {
-    let mut after = None;
+fn page_start(query: &str) -> Result<Start, Problem> {
+    let mut start = Start::Beginning;
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let token = URL_SAFE_NO_PAD.decode(value.as_bytes()).ok();
         let token = token.and_then(|bytes| Uuid::from_slice(&bytes).ok());
         match (name.as_ref(), token) {
-            ("$skiptoken", Some(id)) => after = Some(id),
+            ("$skiptoken", Some(id)) => start = Start::After(id),
             _ => {
                 return Err(Problem::invalid(
                     "Query options are not supported on the list of subscriptions.",
@@ -184,5 +229,5 @@ fn page_start(query: &str) -> Result<Option<Uuid>, Problem> {
             }
         }
     }
-    Ok(after)
+    Ok(start)
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Item, MAX_ITEMS, Notification, NotifyError, Tokens,
-    rich::{encrypted_content, validation_token},
+    rich::{encrypted_content, tamper, validation_token},
     shapes::{Look, Shape},
 };
 use crate::{
@@ -60,8 +60,10 @@ pub(crate) fn build(world: &World, notification: &Notification) -> Result<Vec<Pr
             batches.len() - 1
         });
         let batch = &mut batches[at];
-        if written.get("encryptedContent").is_some() && !batch.rich_owners.contains(&subscription.owner) {
-            batch.rich_owners.push(subscription.owner);
+        // A token is for the application, whoever asked for the subscription.
+        let owner = Caller { user: None, ..subscription.owner };
+        if written.get("encryptedContent").is_some() && !batch.rich_owners.contains(&owner) {
+            batch.rich_owners.push(owner);
         }
         if !batch.subscriptions.contains(&subscription.id) {
             batch.subscriptions.push(subscription.id);
@@ -78,7 +80,9 @@ fn finish(world: &World, batch: Batch, kind: Tokens) -> Result<Prepared, NotifyE
         body["validationTokens"] = match kind {
             Tokens::Missing => Value::Null,
             kind => {
-                let tokens = batch.rich_owners.iter().map(|owner| validation_token(world, *owner, kind));
+                let skipped = usize::from(kind == Tokens::FirstMissing);
+                let owners = batch.rich_owners.iter().skip(skipped);
+                let tokens = owners.map(|owner| validation_token(world, *owner, kind));
                 json!(tokens.collect::<Result<Vec<_>, _>>()?)
             }
         };
@@ -138,7 +142,11 @@ fn write_change(
         (subscription.rich, &subscription.certificate, &subscription.certificate_id)
     {
         let content = item.content.clone().unwrap_or_else(|| Shape::content(shape, &look));
-        written.insert("encryptedContent".to_owned(), encrypted_content(certificate, id, &content)?);
+        let mut encrypted = encrypted_content(certificate, id, &content)?;
+        if let Some(how) = item.tamper {
+            tamper(&mut encrypted, how);
+        }
+        written.insert("encryptedContent".to_owned(), encrypted);
     }
     written.insert("resource".to_owned(), json!(look.resource));
     written.insert("resourceData".to_owned(), look.resource_data);
@@ -162,7 +170,7 @@ fn look(item: &Item, shape: Option<Shape>, subscription: &Subscription, now: Dat
 }
 
 /// JSON merge patch, RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Tokens;
+use super::{Tamper, Tokens};
 use crate::{
     entra::keys::CryptoFailure,
     graph::{call::Caller, certificate::Certificate},
@@ -55,14 +55,37 @@ pub(crate) fn encrypted_content(
     }))
 }
 
+/// Alters an `encryptedContent` in one place.
+pub(crate) fn tamper(encrypted: &mut Value, how: Tamper) {
+    let member = match how {
+        Tamper::Data => "data",
+        Tamper::Signature => "dataSignature",
+        Tamper::Key => "dataKey",
+        Tamper::CertificateId => {
+            encrypted["encryptionCertificateId"] = json!("nobody's");
+            return;
+        }
+    };
+    let bytes = encrypted[member].as_str().and_then(|text| STANDARD.decode(text).ok());
+    let mut bytes = bytes.unwrap_or_default();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    encrypted[member] = json!(STANDARD.encode(bytes));
+}
+
 /// The token that tells one application and tenant of a batch that Graph is speaking.
 pub(crate) fn validation_token(world: &World, owner: Caller, kind: Tokens) -> Result<String, CryptoFailure> {
     let tenant = if kind == Tokens::WrongTenant { Uuid::new_v4() } else { owner.tenant };
     let audience = if kind == Tokens::WrongAudience { Uuid::new_v4() } else { owner.app };
     let publisher =
         if kind == Tokens::WrongPublisher { Uuid::new_v4() } else { world.config.publisher_app_id };
-    let late = if kind == Tokens::Expired { TOKEN_LIFETIME + 3600 } else { 0 };
-    let issued = world.clock.now().timestamp() - late;
+    let shift = match kind {
+        Tokens::Expired => -(TOKEN_LIFETIME + 3600),
+        Tokens::Early => 3900,
+        _ => 0,
+    };
+    let issued = world.clock.now().timestamp() + shift;
     let mut claims = json!({
         "aud": audience,
         "iat": issued,
@@ -73,7 +96,7 @@ pub(crate) fn validation_token(world: &World, owner: Caller, kind: Tokens) -> Re
         "tid": tenant,
         "uti": Uuid::new_v4().simple().to_string(),
     });
-    if kind == Tokens::V2 {
+    if is_second_version(world, owner, kind) {
         claims["iss"] = json!(world.urls.issuer_v2(tenant));
         claims["azp"] = json!(publisher);
         claims["azpacr"] = json!("2");
@@ -85,6 +108,21 @@ pub(crate) fn validation_token(world: &World, owner: Caller, kind: Tokens) -> Re
         claims["idp"] = json!(Urls::issuer_v1(tenant));
         claims["ver"] = json!("1.0");
     }
+    if kind == Tokens::WrongIssuer {
+        claims["iss"] = json!(format!("https://sts.example/{tenant}/"));
+    }
     let key = world.keys.current();
-    if kind == Tokens::Forged { world.keys.stranger().sign_as(&claims, &key) } else { key.sign(&claims) }
+    match kind {
+        Tokens::Forged => world.keys.stranger().sign_as(&claims, &key),
+        Tokens::UnknownKey => world.keys.stranger().sign(&claims),
+        _ => key.sign(&claims),
+    }
+}
+
+fn is_second_version(world: &World, owner: Caller, kind: Tokens) -> bool {
+    match kind {
+        Tokens::V1 => false,
+        Tokens::V2 => true,
+        _ => world.directory.app(owner.app).is_some_and(|app| app.second_version),
+    }
 }

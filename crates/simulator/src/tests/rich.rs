@@ -13,7 +13,9 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256}
 use serde_json::{Value, json};
 
 use super::{Stage, answer, error};
-use crate::{ChangeType, DEMO_CLIENT_ID, DEMO_TENANTS, Item, Notification, Tokens, config::SimulatorConfig};
+use crate::{
+    ChangeType, DEMO_CLIENT_ID, DEMO_TENANTS, Item, Notification, Tamper, Tokens, config::SimulatorConfig,
+};
 
 /// A self-signed certificate (DER) and its private key.
 fn certificate(size: KeySize) -> (Vec<u8>, PrivateDecryptingKey) {
@@ -153,13 +155,71 @@ async fn wrong_tokens_are_wrong_in_just_the_way_that_was_asked_for() {
         body["validationTokens"][0].as_str().map(str::to_owned)
     };
     assert_eq!(token(Tokens::Missing), None);
+    assert_eq!(token(Tokens::FirstMissing), None);
+    let unknown = jsonwebtoken::decode_header(token(Tokens::UnknownKey).unwrap()).unwrap().kid.unwrap();
+    assert!(!keys.to_string().contains(&unknown));
     assert_eq!(verify(&token(Tokens::Forged).unwrap(), &keys), None);
     assert_eq!(verify(&token(Tokens::WrongAudience).unwrap(), &keys), None);
     let claims = |tokens| verify(&token(tokens).unwrap(), &keys).unwrap();
     let good = claims(Tokens::V1);
     assert_ne!(claims(Tokens::WrongPublisher)["appid"], good["appid"]);
     assert_ne!(claims(Tokens::WrongTenant)["tid"], good["tid"]);
+    assert_ne!(claims(Tokens::WrongIssuer)["iss"], good["iss"]);
+    assert!(claims(Tokens::Early)["nbf"].as_i64().unwrap() > good["iat"].as_i64().unwrap());
+    assert_eq!(claims(Tokens::Right)["ver"], "1.0");
+    stage.control.set_second_token_version(DEMO_CLIENT_ID, true);
+    assert_eq!(claims(Tokens::Right)["ver"], "2.0");
     assert!(claims(Tokens::Expired)["exp"].as_i64().unwrap() < good["iat"].as_i64().unwrap());
+    stage.strike().await;
+}
+
+#[tokio::test]
+async fn tampering_changes_just_the_member_that_was_named() {
+    let stage = Stage::set().await;
+    let (certificate, key) = certificate(KeySize::Rsa2048);
+    let id = stage.subscribe(DEMO_TENANTS[0], rich_wish(&stage, &certificate)).await;
+    let encrypted = |item: Item| {
+        let prepared = stage.control.prepare(&Notification::of([item])).unwrap();
+        let body: Value = serde_json::from_slice(&prepared[0].body).unwrap();
+        body["value"][0]["encryptedContent"].clone()
+    };
+    let private = OaepPrivateDecryptingKey::new(key).unwrap();
+    let mut buffer = vec![0; private.min_output_size()];
+    let mut verdict = |content: &Value| {
+        let opened = private.decrypt(&OAEP_SHA1_MGF1SHA1, &bytes(content, "dataKey"), &mut buffer, None);
+        let Ok(symmetric) = opened else { return "sealed" };
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, symmetric);
+        match hmac::verify(&mac, &bytes(content, "data"), &bytes(content, "dataSignature")) {
+            Ok(()) => "right",
+            Err(_) => "forged",
+        }
+    };
+    let change = || Item::change(id, ChangeType::Created);
+    assert_eq!(verdict(&encrypted(change())), "right");
+    assert_eq!(verdict(&encrypted(change().tampered(Tamper::Data))), "forged");
+    assert_eq!(verdict(&encrypted(change().tampered(Tamper::Signature))), "forged");
+    assert_eq!(verdict(&encrypted(change().tampered(Tamper::Key))), "sealed");
+    let relabelled = encrypted(change().tampered(Tamper::CertificateId));
+    assert_eq!((verdict(&relabelled), &relabelled["encryptionCertificateId"]), ("right", &json!("nobody's")));
+    stage.strike().await;
+}
+
+#[tokio::test]
+async fn a_retired_key_is_gone_from_the_set_and_the_new_one_is_there() {
+    let stage = Stage::set().await;
+    let url = format!("{}/common/discovery/v2.0/keys", stage.simulator.login_url());
+    let names = async || {
+        let (_, keys) = answer(stage.client.get(&url)).await;
+        let keys = keys["keys"].as_array().unwrap().clone();
+        keys.into_iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = names().await;
+    stage.control.roll_keys(false).unwrap();
+    let both = names().await;
+    assert!(both.len() == 2 && both.contains(&first[0]));
+    stage.control.roll_keys(true).unwrap();
+    let last = names().await;
+    assert!(last.len() == 1 && !both.contains(&last[0]));
     stage.strike().await;
 }
 
