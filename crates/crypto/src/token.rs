@@ -26,6 +26,18 @@ pub enum Purpose {
     ClientState,
     /// The webhook secret of an integration.
     WebhookSecret,
+    /// What a sign-in at the provider is made with.
+    SignIn,
+    /// The token of a connect session.
+    ConnectToken,
+    /// The link of a connect session.
+    ConnectLink,
+    /// The `state` that a browser takes to the sign-in host and back.
+    ConnectState,
+    /// The cookie of a browser that connects.
+    ConnectBrowser,
+    /// What shows that a form was sent from our own page.
+    ConnectForm,
 }
 
 /// The keyed hash of a secret, as stored and looked up.
@@ -75,6 +87,12 @@ impl Purpose {
             Self::ApiKey => b"waypost/api-key",
             Self::ClientState => b"waypost/client-state",
             Self::WebhookSecret => b"waypost/webhook-secret",
+            Self::SignIn => b"waypost/sign-in",
+            Self::ConnectToken => b"waypost/connect-token",
+            Self::ConnectLink => b"waypost/connect-link",
+            Self::ConnectState => b"waypost/connect-state",
+            Self::ConnectBrowser => b"waypost/connect-browser",
+            Self::ConnectForm => b"waypost/connect-form",
         }
     }
 }
@@ -134,12 +152,28 @@ mod tests {
 
     use super::*;
 
-    const PURPOSES: [Purpose; 3] = [Purpose::ApiKey, Purpose::ClientState, Purpose::WebhookSecret];
+    const PURPOSES: [Purpose; 9] = [
+        Purpose::ApiKey,
+        Purpose::ClientState,
+        Purpose::WebhookSecret,
+        Purpose::SignIn,
+        Purpose::ConnectToken,
+        Purpose::ConnectLink,
+        Purpose::ConnectState,
+        Purpose::ConnectBrowser,
+        Purpose::ConnectForm,
+    ];
     /// Computed outside this crate, with Python's `hmac`.
-    const GOLDEN: [&str; 3] = [
+    const GOLDEN: [&str; 9] = [
         "000e9711e288455e77a36dbaf44184ae6e8e78772951bb6f42964521d427f2d0",
         "f7483a02a5d6f21206d1effc2fd040afc3b866b13f8a14d5048ce1e86e34a2f0",
         "cf3eccae5aab909073fa12aab83f2ba76d137327dac5ede4e3dfa0de14146fa2",
+        "c71ba4a0648e5dd87341dfb09788d884d00647de8fdac3e341a0724414b4436c",
+        "0ba3ba2f988596328e971e46e1f51b666c8802a15a58f20a5c1e66a270f87a8f",
+        "2a91399a7945ccfa29ae260c62511ed9e819deadc53e7ae68bffc4bff740f318",
+        "5255deb66cb1c91fbb56e2d330bb14b09bf7b0986082b86fa6f1925fc53cb42e",
+        "99e5f9ca58775d550517f64a52d2e329be0ab7fd306121ea708538f7f6d1e454",
+        "636d02c713158054df4a647698358bfb33475625810c5176f582f4f4fc17fe98",
     ];
 
     #[test]
