@@ -18,6 +18,7 @@ mod string;
 use std::ops::Range;
 
 use thiserror::Error;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use self::key::Key;
 
@@ -127,10 +128,30 @@ pub fn canonical_object_without(
     write_document(raw, Some(dropped), out)
 }
 
+/// The canonical form of a JSON text that is secret, and that will stand inside `depth` arrays and objects: no buffer
+/// that held it is left behind unwiped.
+///
+/// # Errors
+/// As [`canonical`].
+pub fn canonical_secret(raw: &[u8], depth: usize) -> Result<Zeroizing<Vec<u8>>, CanonicalError> {
+    // Large enough to never grow, since growing leaves a copy behind: nothing gets longer but numbers, and these at most
+    // sixfold (`1e20`).
+    let room = raw.len().saturating_mul(6);
+    let mut out = Zeroizing::new(Vec::with_capacity(room));
+    let (raw, scratch) = (utf8(raw)?, Vec::with_capacity(room));
+    let mut parser = Canonicalizer { raw, at: 0, depth, out: &mut out, members: Vec::new(), scratch };
+    let written = parser.document(None);
+    parser.scratch.zeroize();
+    written.map(|()| out)
+}
+
+fn utf8(raw: &[u8]) -> Result<&str, CanonicalError> {
+    std::str::from_utf8(raw).map_err(|error| CanonicalError { offset: error.valid_up_to(), rule: Rule::Utf8 })
+}
+
 /// Writes a document, which must be an object when it is to lose members.
 fn write_document(raw: &[u8], dropped: Option<&[&str]>, out: &mut Vec<u8>) -> Step {
-    let raw = std::str::from_utf8(raw)
-        .map_err(|error| CanonicalError { offset: error.valid_up_to(), rule: Rule::Utf8 })?;
+    let raw = utf8(raw)?;
     let before = out.len();
     let mut parser = Canonicalizer { raw, at: 0, depth: 0, out, members: Vec::new(), scratch: Vec::new() };
     let written = parser.document(dropped);

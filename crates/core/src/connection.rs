@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{ConnectionKey, EndpointId, TenantId};
-use crate::integration::UniqueKey;
+use crate::integration::{ClientCertificate, UniqueKey};
 use crate::provider::Provider;
 
 /// A connection's name on the wire (`connection_id`): 1 to 255 characters out of Nango's set.
@@ -80,17 +80,34 @@ pub struct ConnectionRef {
     pub override_endpoint: Option<EndpointId>,
 }
 
-/// Client credentials as a connection holds them (sealed at rest). The token may be absent: Waypost gets one.
+/// Credentials as a connection holds them (sealed at rest). The token may be absent: Waypost gets one.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCredentials {
     /// The application (client) id; `None` falls back on the integration's.
     pub client_id: Option<String>,
-    /// The client secret; `None` falls back on the integration's.
+    /// The client secret; `None` falls back on the integration's, or leaves it to the certificate.
     pub client_secret: Option<SecretString>,
+    /// When the client secret ends, where somebody said so.
+    pub client_secret_expires_at: Option<DateTime<Utc>>,
+    /// The client certificate, which goes before the secret.
+    pub certificate: Option<ClientCertificate>,
     /// An access token that was brought along.
     pub token: Option<SecretString>,
     /// When that token ends.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The refresh token that a user's sign-in brought; those that follow stand with the grant.
+    pub refresh_token: Option<SecretString>,
+}
+
+impl ClientCredentials {
+    /// When what it signs in with ends, as far as that is known.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<DateTime<Utc>> {
+        match &self.certificate {
+            Some(certificate) => certificate.ends_at(),
+            None => self.client_secret_expires_at,
+        }
+    }
 }
 
 /// A connection.

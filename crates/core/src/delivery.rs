@@ -19,6 +19,7 @@ use waypost_crypto::signature::{EndpointSecret, SigningKey};
 use crate::endpoint::{EndpointStatus, EndpointUrl};
 use crate::event::UnknownWord;
 use crate::id::{AttemptId, DeliveryId, EndpointId, EnvironmentId, EventId};
+use crate::provider::graph::fetch::Wish;
 use crate::retry::{DEFAULT_THROTTLE, Schedule};
 
 /// The most bytes of a response body that are kept.
@@ -215,6 +216,8 @@ pub struct Message {
     pub item_keys: Arc<str>,
     /// Whether it holds encrypted items, which must be opened first.
     pub rich: bool,
+    /// That changed resources are to be read first, to go along.
+    pub fetch: Option<Wish>,
 }
 
 impl fmt::Debug for Message {
@@ -359,6 +362,16 @@ pub enum Verdict {
 }
 
 impl Outcome {
+    /// The same without the body of the answer, which may repeat what was sent.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        if let Self::Answered { response, .. } = &mut self {
+            response.truncated |= !response.body.is_empty();
+            response.body = Vec::new();
+        }
+        self
+    }
+
     /// Decides by the status line alone (3xx is a failure: redirects are never followed).
     #[must_use]
     pub fn verdict(&self) -> Verdict {

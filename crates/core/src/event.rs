@@ -202,6 +202,8 @@ impl EventStatus {
     #[must_use]
     pub const fn of(routing: Routing, worst: Option<DeliveryStatus>) -> Self {
         match (worst, routing) {
+            // Whatever was on its way when it failed its proof was ended.
+            (_, Routing::Quarantined) => Self::Quarantined,
             (Some(DeliveryStatus::Dead), _) => Self::Dead,
             (Some(DeliveryStatus::Held), _) => Self::Held,
             (Some(DeliveryStatus::Pending), _) => Self::Pending,
@@ -209,7 +211,6 @@ impl EventStatus {
             (Some(DeliveryStatus::Discarded), _) => Self::Discarded,
             (Some(DeliveryStatus::Delivered), _) => Self::Delivered,
             (None, Routing::Unmatched) => Self::Unmatched,
-            (None, Routing::Quarantined) => Self::Quarantined,
             (None, Routing::Unrouted | Routing::Routed) => Self::Unrouted,
         }
     }

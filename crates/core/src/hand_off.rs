@@ -26,6 +26,9 @@ pub trait HandOff: Send + Sync + fmt::Debug {
     /// Tells that work was stored which nobody holds. A hint: it may be lost.
     fn unleased_work(&self);
 
+    /// Tells that events were stored whose origin is to be proven. A hint: it may be lost.
+    fn unproven_events(&self);
+
     /// Tells that events were stored which the matcher is to copy for connections. A hint: it may be lost.
     fn unmatched_work(&self);
 }

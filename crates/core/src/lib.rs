@@ -7,7 +7,10 @@
 
 pub mod account;
 pub mod canonical;
+pub mod certificate;
 pub mod clock;
+pub mod cloud;
+pub mod connect;
 pub mod connection;
 pub mod delivery;
 pub mod endpoint;
@@ -19,9 +22,12 @@ pub mod integration;
 pub mod notice;
 pub mod page;
 pub mod payload;
+pub mod proof;
 pub mod provider;
+pub mod proxy;
 pub mod rejection;
 pub mod retry;
 pub mod scope;
 pub mod subscription;
 pub mod tags;
+pub mod token;

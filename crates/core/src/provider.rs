@@ -20,10 +20,12 @@ use waypost_crypto::token::{HashKey, LookupHash};
 
 use crate::connection::{ConnectionId, ConnectionRef};
 use crate::event::ItemFacts;
-use crate::id::{EnvironmentId, IntegrationId, TenantId};
+use crate::id::{ConnectionKey, EnvironmentId, IntegrationId, TenantId};
 use crate::integration::UniqueKey;
 use crate::rejection::Rejection;
 use crate::subscription::Tracked;
+
+use graph::fetch::{Select, Wish};
 
 pub use catalogue::{Dialect, Provider};
 
@@ -110,10 +112,22 @@ pub struct IntegrationFacts {
     pub forward_webhooks: bool,
     /// Whether items keep their `clientState`.
     pub forward_client_state: bool,
+    /// Whether changed resources are read at delivery.
+    pub fetch_resource: bool,
+    /// Which of their properties.
+    pub fetch_select: Option<Select>,
     /// The secrets that are valid now; empty when none is configured.
     pub secrets: Vec<WebhookSecret>,
     /// Subscriptions whose create is in flight.
     pub pending: Vec<Tracked>,
+}
+
+impl IntegrationFacts {
+    /// What is to be read at delivery for an event of `connection`.
+    #[must_use]
+    pub fn wish(&self, connection: ConnectionKey) -> Option<Wish> {
+        Wish::of(self.provider, self.fetch_resource, self.fetch_select.as_ref(), connection)
+    }
 }
 
 /// What was looked up for the requests of a batch that go to one integration.

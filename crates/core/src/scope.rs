@@ -46,6 +46,8 @@ scopes! {
     ConnectionsUpdate = "environment:connections:update";
     /// Delete connections.
     ConnectionsDelete = "environment:connections:delete";
+    /// Make links by which customers connect.
+    ConnectSessionsWrite = "environment:connect_sessions:write";
     /// Read webhook settings and endpoints.
     WebhooksRead = "environment:webhooks:read";
     /// Change webhook settings and endpoints.
@@ -54,6 +56,20 @@ scopes! {
     WebhooksReadSecrets = "environment:webhooks:read_secrets";
     /// Rotate the webhook signing key.
     SigningKeyRotate = "environment:webhook_signing_key:rotate";
+    /// Read certificates for encrypted notifications.
+    CertificatesRead = "environment:certificates:read";
+    /// Rotate certificates for encrypted notifications.
+    CertificatesWrite = "environment:certificates:write";
+    /// List subscriptions.
+    SubscriptionsList = "environment:subscriptions:list";
+    /// Read a subscription.
+    SubscriptionsRead = "environment:subscriptions:read";
+    /// Create and import subscriptions.
+    SubscriptionsCreate = "environment:subscriptions:create";
+    /// Change and renew subscriptions.
+    SubscriptionsUpdate = "environment:subscriptions:update";
+    /// Delete subscriptions.
+    SubscriptionsDelete = "environment:subscriptions:delete";
     /// Read events, deliveries and rejections.
     EventsRead = "environment:events:read";
     /// Retry deliveries, replay events.

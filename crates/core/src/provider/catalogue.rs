@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::cloud::CloudName;
+
 /// How a provider's notifications are read and judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -17,21 +19,38 @@ impl Dialect {
             Self::Graph => false,
         }
     }
+
+    /// Whether its notifications name resources that can be read with a connection's token.
+    #[must_use]
+    pub const fn has_resources(self) -> bool {
+        match self {
+            Self::Graph => true,
+        }
+    }
 }
 
 /// How connections of a provider sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMode {
-    /// OAuth 2.0 client credentials.
+    /// OAuth 2.0 client credentials, with a secret (or a certificate).
     ClientCredentials,
+    /// OAuth 2.0 client credentials with a certificate's signed assertion in place of a secret.
+    Certificate,
+    /// OAuth 2.0 on behalf of a user, with a refresh token.
+    Delegated,
 }
 
 impl AuthMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ClientCredentials, Self::Certificate, Self::Delegated];
+
     /// The word on Nango's wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "OAUTH2_CC",
+            Self::Certificate => "TWO_STEP",
+            Self::Delegated => "OAUTH2",
         }
     }
 }
@@ -41,15 +60,42 @@ struct Entry {
     name: &'static str,
     display_name: &'static str,
     auth_mode: AuthMode,
+    cloud: CloudName,
     dialect: Dialect,
 }
 
-const ENTRIES: &[Entry] = &[Entry {
-    name: "microsoft-oauth2-cc",
-    display_name: "Microsoft (Client Credentials)",
-    auth_mode: AuthMode::ClientCredentials,
-    dialect: Dialect::Graph,
-}];
+/// An entry of Microsoft Graph.
+const fn graph(
+    name: &'static str,
+    display_name: &'static str,
+    auth_mode: AuthMode,
+    cloud: CloudName,
+) -> Entry {
+    Entry { name, display_name, auth_mode, cloud, dialect: Dialect::Graph }
+}
+
+const ENTRIES: &[Entry] = {
+    use AuthMode::{Certificate, ClientCredentials, Delegated};
+    use CloudName::{China, Global, UsGovernmentL4, UsGovernmentL5};
+    &[
+        graph("microsoft-oauth2-cc", "Microsoft (Client Credentials)", ClientCredentials, Global),
+        graph("microsoft-oauth2-cc-cert", "Microsoft (Client Certificate)", Certificate, Global),
+        graph("microsoft", "Microsoft", Delegated, Global),
+        graph(
+            "microsoft-oauth2-cc-us-l4",
+            "Microsoft US Government L4 (Client Credentials)",
+            ClientCredentials,
+            UsGovernmentL4,
+        ),
+        graph(
+            "microsoft-oauth2-cc-us-l5",
+            "Microsoft US Government L5 (Client Credentials)",
+            ClientCredentials,
+            UsGovernmentL5,
+        ),
+        graph("microsoft-oauth2-cc-china", "Microsoft China (Client Credentials)", ClientCredentials, China),
+    ]
+};
 
 /// A provider of the catalogue.
 #[derive(Clone, Copy)]
@@ -83,6 +129,12 @@ impl Provider {
     #[must_use]
     pub const fn auth_mode(self) -> AuthMode {
         self.0.auth_mode
+    }
+
+    /// The cloud that it lives in.
+    #[must_use]
+    pub const fn cloud(self) -> CloudName {
+        self.0.cloud
     }
 
     /// How its notifications are read.

@@ -4,7 +4,15 @@
 //! and nothing else; the integration's webhook secrets vouch for ids that Waypost doesn't track; an unknown id may also
 //! carry the state of a create that is still in flight. Whatever is refused, Graph is told nothing.
 
+pub mod error;
+pub mod fetch;
+pub mod key_set;
 mod notification;
+pub mod resource;
+pub mod rich;
+pub mod sign_in;
+mod stored;
+pub mod validation_token;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -22,6 +30,10 @@ use crate::id::{ConnectionKey, TenantId};
 use crate::rejection::{Reason, Rejection};
 use crate::subscription::Tracked;
 
+/// Members that only Waypost adds to items. A sender's own would look as if they had passed its proofs.
+const OURS: [&str; 3] = [rich::DECRYPTED, fetch::FETCHED, fetch::FETCH_ERROR];
+/// The same, where items lose their state as well.
+const OURS_AND_STATE: [&str; 4] = [rich::DECRYPTED, fetch::FETCHED, fetch::FETCH_ERROR, "clientState"];
 /// The most bytes that are copied for the connections of tenants while the sender waits.
 const MOST_COPIED: usize = 4 * 1024 * 1024;
 
@@ -157,7 +169,7 @@ impl Destination<'_> {
         drafts: &mut BTreeMap<DraftKey, Building>,
         rejections: &mut Vec<Rejection>,
     ) {
-        let dropped: &[&str] = if facts.integration.forward_client_state { &[] } else { &["clientState"] };
+        let dropped = if facts.integration.forward_client_state { &OURS[..] } else { &OURS_AND_STATE };
         let mut bytes = Vec::with_capacity(item.raw.len());
         if let Err(error) = canonical::canonical_object_without(item.raw.as_bytes(), dropped, &mut bytes) {
             let mut sample = item.sample();

@@ -157,7 +157,7 @@ impl<'a> Checked<'a> {
 
 impl<'a> Item<'a> {
     /// Reads an item: an error when it isn't an object or a field that counts has the wrong type.
-    fn read(raw: &'a str) -> Result<Self, Malformed<'a>> {
+    pub(super) fn read(raw: &'a str) -> Result<Self, Malformed<'a>> {
         Self::of_text(raw).map_err(|why| Malformed { raw, why })
     }
 

@@ -36,6 +36,8 @@ fn world() -> World {
         unique_key: UniqueKey::parse("graph-cc").unwrap(),
         provider: Provider::named("microsoft-oauth2-cc").unwrap(),
         forward_webhooks: true,
+        fetch_resource: false,
+        fetch_select: None,
         forward_client_state: true,
         secrets: vec![WebhookSecret { hash: state("s3cret"), text: None }],
         pending: Vec::new(),
