@@ -33,12 +33,16 @@ pub(crate) struct Lifetimes {
 ///
 /// `extra_roots` are DER certificates that are trusted beside the system's.
 pub(crate) fn builder(lifetimes: Lifetimes, extra_roots: &[Vec<u8>]) -> Result<ClientBuilder, BuildError> {
+    Ok(anonymous(lifetimes, extra_roots)?.user_agent(USER_AGENT))
+}
+
+/// The same, for requests that don't say who sends them.
+pub(crate) fn anonymous(lifetimes: Lifetimes, extra_roots: &[Vec<u8>]) -> Result<ClientBuilder, BuildError> {
     let roots = extra_roots.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes HTTP clients")]
     let builder = reqwest::Client::builder();
     Ok(builder
         .tls_certs_merge(roots)
-        .user_agent(USER_AGENT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

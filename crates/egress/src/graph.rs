@@ -1,9 +1,14 @@
 //! Calls to Graph, Entra and other hosts that the operator configured.
 //!
-//! These hosts are trusted with credentials and may be on any network, so this client has no guard. It must never be
-//! built from, or given, a host that a tenant wrote: those go through the guard.
+//! These hosts are trusted with credentials and may be on any network, so [`TrustedClient`] has no guard. It must never be
+//! built from, or given, a host that a tenant wrote: those go through the guard, as in [`proxy`].
 
+pub mod handshake;
+pub mod keys;
+pub mod proxy;
+pub mod resources;
 pub mod sign_in;
+pub mod subscriptions;
 
 use std::time::Duration;
 
@@ -22,6 +27,8 @@ const MOST_REDIRECTS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct TrustedClient {
     http: Client,
+    /// Follows no redirect and doesn't say who asks: for calls to ourselves as Graph makes them.
+    anonymous: Client,
 }
 
 impl TrustedClient {
@@ -31,7 +38,8 @@ impl TrustedClient {
     /// [`BuildError`] when there are no certificates to trust, or an extra one is malformed.
     pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, BuildError> {
         let http = client::builder(LIFETIMES, extra_roots)?.redirect(Policy::custom(within_host)).build()?;
-        Ok(Self { http })
+        let anonymous = client::anonymous(LIFETIMES, extra_roots)?.build()?;
+        Ok(Self { http, anonymous })
     }
 }
 

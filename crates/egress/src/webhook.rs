@@ -5,7 +5,7 @@
 //!
 //! Must not retry, follow a redirect, or log a body, a header's value or a URL.
 
-mod failure;
+pub(crate) mod failure;
 mod request;
 
 use std::time::Duration;

@@ -1,4 +1,7 @@
-//! What the sign-in host of a cloud tells without credentials: which tenant a domain belongs to.
+//! What the sign-in host of a cloud tells: which tenant a domain belongs to, and (in `token`) tokens.
+
+mod authorization;
+mod token;
 
 use std::time::Duration;
 
@@ -6,6 +9,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 use waypost_core::id::TenantId;
+
+pub use authorization::CodeExchange;
+pub use token::TokenRequest;
 
 use super::TrustedClient;
 use crate::body::{self, Deadline};

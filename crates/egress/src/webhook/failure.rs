@@ -9,11 +9,21 @@ use crate::guard::Refused;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// The attempt failed.
     Failed(Failure),
     /// There was no attempt.
     Overloaded,
+}
+
+impl NoAnswer {
+    /// For callers who wait for the answer themselves: to them a process too busy to ask is one that was too slow.
+    pub(crate) fn to_caller(self) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Overloaded => Failure::Timeout,
+        }
+    }
 }
 
 impl From<Failure> for NoAnswer {
@@ -29,7 +39,7 @@ impl From<Refused> for NoAnswer {
 }
 
 /// What the chain of `error` says. A cause that names the reason exactly goes before one that only says when.
-pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
+pub(crate) fn classify(error: &reqwest::Error) -> NoAnswer {
     find::<Refused>(error).map_or_else(|| failure(error).into(), |refused| (*refused).into())
 }
 

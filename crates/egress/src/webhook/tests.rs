@@ -60,6 +60,7 @@ fn message() -> Message {
         body: Bytes::from_static(BODY),
         item_keys: "key-1,key-2".into(),
         rich: false,
+        fetch: None,
     }
 }
 
