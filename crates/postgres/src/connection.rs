@@ -17,6 +17,8 @@ pub use metadata::{MetadataChange, MetadataOutcome};
 pub use write::{ConnectionChanges, NewConnection, Upserted};
 
 use row::ConnectionRow;
+pub(crate) use row::client_id;
+pub(crate) use row::opened_credentials;
 
 use crate::integration::IntegrationRow;
 use crate::{StoreError, TenantStore};

@@ -13,8 +13,10 @@ use waypost_core::id::{EventId, SubscriptionId, TenantId, uuid_floor};
 use waypost_core::integration::UniqueKey;
 use waypost_core::page::{Listed, Page};
 use waypost_core::payload;
+use waypost_core::proof::{ItemProof, ItemVerdict, Proof};
 
 use crate::delivery::{DeliveryFilter, StoredDelivery, Wanted};
+use crate::proof::proof_of;
 use crate::{StoreError, TenantStore};
 
 /// The most deliveries that are shown with their event: the newest.
@@ -50,8 +52,21 @@ pub struct EventDetail {
     pub event: StoredEvent,
     /// What is forwarded, with each `clientState` masked.
     pub payload: Box<RawValue>,
+    /// What is thought of its encrypted items.
+    pub proofs: Vec<StoredProof>,
     /// Its deliveries, the newest first.
     pub deliveries: Vec<StoredDelivery>,
+}
+
+/// What is thought of one encrypted item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredProof {
+    /// Its place in `value`, from 0.
+    pub item: u32,
+    /// Its key.
+    pub item_key: String,
+    /// The verdict.
+    pub verdict: ItemVerdict,
 }
 
 /// A subscription in a filter.
@@ -112,7 +127,9 @@ impl TenantStore {
             return Ok(None);
         };
         let body = sqlx::query!(
-            "SELECT body, connection FROM events WHERE id = $1 AND environment_id = $2",
+            r#"SELECT e.body, e.connection, e.item_keys, p.findings AS "findings?", p.verdicts AS "verdicts?"
+               FROM events e LEFT JOIN proofs p ON p.event_id = e.id AND p.environment_id = $2
+               WHERE e.id = $1 AND e.environment_id = $2"#,
             id.uuid(),
             self.environment.uuid(),
         );
@@ -127,7 +144,8 @@ impl TenantStore {
         let enveloped = event.kind == EventKind::Forward && row.connection.is_some();
         let bare = if enveloped { payload::of_envelope(&body).ok_or_else(wrong)? } else { &body };
         let payload = payload::masked(bare).ok_or_else(wrong)?;
-        Ok(Some(EventDetail { event, payload, deliveries }))
+        let proofs = shown(proof_of(id, row.findings, row.verdicts)?, &row.item_keys);
+        Ok(Some(EventDetail { event, payload, proofs, deliveries }))
     }
 
     async fn select_events(
@@ -138,46 +156,9 @@ impl TenantStore {
         id: Option<EventId>,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let terms = Terms::of(filter);
-        let rows = sqlx::query_as!(
+        let rows = sqlx::query_file_as!(
             Row,
-            r#"SELECT event.id, event.kind, event.routing, event.tenant_id, event.subscriptions, event.items,
-                      event.received_at, deliveries.worst AS "worst?", connections.connection_id AS "connection_id?",
-                      integrations.unique_key AS "unique_key?"
-               FROM events event
-               LEFT JOIN LATERAL (
-                   -- The places of waypost_core::delivery::DeliveryStatus::WORST_FIRST.
-                   SELECT min(place)::smallint AS worst FROM (
-                       SELECT CASE WHEN held_at IS NOT NULL THEN 1 WHEN lease_token IS NULL THEN 2 ELSE 3 END AS place
-                       FROM deliveries WHERE event_id = event.id AND environment_id = $1
-                       UNION ALL
-                       SELECT CASE ending WHEN 0 THEN 5 WHEN 4 THEN 4 ELSE 0 END
-                       FROM delivery_results WHERE event_id = event.id AND environment_id = $1
-                         -- No delivery is older than its event, by the milliseconds at the start of their ids.
-                         AND delivery_id >= (left(event.id::text, 13) || '-0000-0000-000000000000')::uuid
-                   ) each
-               ) deliveries ON true
-               LEFT JOIN connections ON connections.id = event.connection
-               LEFT JOIN integrations ON integrations.id = event.integration_id
-               WHERE event.environment_id = $1
-                 AND ($2::uuid IS NULL OR event.id = $2) AND ($3::uuid IS NULL OR event.id < $3)
-                 AND ($4::uuid IS NULL OR event.id >= $4) AND ($5::uuid IS NULL OR event.id < $5)
-                 AND ($6::text IS NULL OR event.connection IN (
-                     SELECT id FROM connections WHERE environment_id = $1 AND connection_id = $6))
-                 AND ($7::text IS NULL OR event.integration_id IN (
-                     SELECT id FROM integrations WHERE environment_id = $1 AND unique_key = $7))
-                 AND ($8::smallint[] IS NULL OR event.kind = ANY($8))
-                 AND ($9::uuid IS NULL OR event.tenant_id = $9)
-                 AND ($10::uuid IS NULL OR (
-                     SELECT graph_id FROM subscriptions WHERE environment_id = $1 AND id = $10) = ANY(event.subscriptions))
-                 AND ($11::uuid IS NULL OR $11 = ANY(event.subscriptions))
-                 AND ($12::smallint IS NULL OR (event.routing = $12 AND deliveries.worst IS NULL))
-                 AND ($13::smallint IS NULL OR deliveries.worst = $13)
-                 -- What is rare is looked for where it stands.
-                 AND ($13::smallint IS NULL OR $13 NOT IN (1, 2, 3) OR event.id IN (
-                     SELECT event_id FROM deliveries WHERE environment_id = $1))
-                 AND ($13::smallint IS NULL OR $13 NOT IN (0, 4) OR event.id IN (
-                     SELECT event_id FROM delivery_results WHERE environment_id = $1 AND ending <> 0))
-               ORDER BY event.id DESC LIMIT $14"#,
+            "queries/list_events.sql",
             self.environment.uuid(),
             id.map(EventId::uuid),
             page.after.map(EventId::uuid),
@@ -229,6 +210,17 @@ impl Terms {
 fn place_of(status: DeliveryStatus) -> i16 {
     let place = DeliveryStatus::WORST_FIRST.into_iter().position(|other| other == status);
     place.and_then(|place| i16::try_from(place).ok()).unwrap_or(i16::MAX)
+}
+
+/// The verdicts, each with the key of its item.
+fn shown(proof: Proof, item_keys: &str) -> Vec<StoredProof> {
+    let keys: Vec<&str> = item_keys.split(',').collect();
+    let stored = |proof: ItemProof| {
+        let key =
+            usize::try_from(proof.item).ok().and_then(|item| keys.get(item)).copied().unwrap_or_default();
+        StoredProof { item: proof.item, item_key: key.to_owned(), verdict: proof.verdict }
+    };
+    proof.items.unwrap_or_default().into_iter().map(stored).collect()
 }
 
 struct Row {

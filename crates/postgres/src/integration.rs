@@ -14,8 +14,12 @@ use waypost_core::account::Name;
 use waypost_core::id::IntegrationId;
 use waypost_core::integration::{AppCredentials, Integration, UniqueKey};
 use waypost_core::provider::Provider;
+use waypost_core::provider::graph::fetch::Select;
+use waypost_core::proxy::TokenHost;
 
-pub(crate) use row::IntegrationRow;
+pub(crate) use row::{
+    CertificateToSeal, IntegrationRow, OpenedCertificate, client_id, opened_credentials, read_select,
+};
 
 use crate::audit::Change;
 use crate::conflict::retry_conflicts;
@@ -39,6 +43,14 @@ pub struct NewIntegration {
     pub credentials: Option<AppCredentials>,
     /// The webhook secret.
     pub webhook_secret: Option<SecretString>,
+    /// Hosts beside the provider's own that proxied calls may take a token to.
+    pub proxy_token_hosts: Vec<TokenHost>,
+    /// Whether anybody of an organization that consented before may connect it.
+    pub connect_without_admin_proof: bool,
+    /// Whether changed resources are read at delivery.
+    pub fetch_resource: bool,
+    /// Which of their properties; all when `None`.
+    pub fetch_select: Option<Select>,
 }
 
 /// What of an integration is changed; `None` leaves a part as it is.
@@ -54,13 +66,21 @@ pub struct IntegrationChanges {
     pub credentials: Option<AppCredentials>,
     /// The webhook secret; an empty one takes all of them away at once.
     pub webhook_secret: Option<SecretString>,
+    /// Hosts beside the provider's own that proxied calls may take a token to, in place of all before.
+    pub proxy_token_hosts: Option<Vec<TokenHost>>,
+    /// Whether anybody of an organization that consented before may connect it.
+    pub connect_without_admin_proof: Option<bool>,
+    /// Whether changed resources are read at delivery.
+    pub fetch_resource: Option<bool>,
+    /// Which of their properties; `Some(None)` asks for all.
+    pub fetch_select: Option<Option<Select>>,
 }
 
 /// What came of writing an integration.
 #[derive(Debug)]
 pub enum Written {
     /// It stands so now.
-    Done(Integration),
+    Done(Box<Integration>),
     /// There is no integration of that key.
     Unknown,
     /// Another integration has the new key.
@@ -78,7 +98,8 @@ impl TenantStore {
         let mut tx = self.begin().await?;
         let rows = sqlx::query_as!(
             IntegrationRow,
-            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, created_at, updated_at
+            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, proxy_token_hosts,
+                    connect_without_admin_proof, fetch_resource, fetch_select, created_at, updated_at
              FROM integrations WHERE environment_id = $1 AND deleted_at IS NULL ORDER BY provider, created_at, id",
             self.environment.uuid(),
         )
@@ -105,7 +126,7 @@ impl TenantStore {
     /// When the store fails.
     pub async fn create_integration(&self, new: NewIntegration) -> Result<Written, StoreError> {
         match self.try_create_integration(new).await {
-            Ok(integration) => Ok(Written::Done(integration)),
+            Ok(integration) => Ok(Written::Done(Box::new(integration))),
             Err(error) if error.breaks(UNIQUE_KEY) => Ok(Written::KeyTaken),
             Err(error) => Err(error),
         }
@@ -117,8 +138,9 @@ impl TenantStore {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "INSERT INTO integrations (id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials,
+                                       proxy_token_hosts, fetch_resource, fetch_select, connect_without_admin_proof,
                                        created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
             id.uuid(),
             self.environment.uuid(),
             new.unique_key.as_str(),
@@ -126,6 +148,10 @@ impl TenantStore {
             new.display_name.as_str(),
             new.forward_webhooks,
             new.credentials.as_ref().map(|credentials| row::sealed_credentials(&self.store, id, credentials)),
+            &texts(&new.proxy_token_hosts),
+            new.fetch_resource,
+            new.fetch_select.as_ref().map(Select::as_str),
+            new.connect_without_admin_proof,
             now,
         )
         .execute(&mut *tx)
@@ -139,6 +165,10 @@ impl TenantStore {
             "forward_webhooks": new.forward_webhooks,
             "client_id": new.credentials.as_ref().map(|credentials| &credentials.client_id),
             "webhook_secret": new.webhook_secret.as_ref().map(|_| "***"),
+            "proxy_token_hosts": new.proxy_token_hosts,
+            "connect_without_admin_proof": new.connect_without_admin_proof,
+            "fetch_resource": new.fetch_resource,
+            "fetch_select": new.fetch_select,
         });
         let change = Change { action: "integration.create", object: new.unique_key.as_str(), detail };
         self.record(&mut tx, change).await?;
@@ -188,7 +218,7 @@ impl TenantStore {
         let now_named = changes.unique_key.as_ref().unwrap_or(key);
         let integration = self.existing_integration(&mut tx, now_named).await?;
         tx.commit().await?;
-        Ok(Written::Done(integration))
+        Ok(Written::Done(Box::new(integration)))
     }
 
     async fn write_integration(
@@ -203,7 +233,11 @@ impl TenantStore {
                  display_name = coalesce($4, display_name),
                  forward_webhooks = coalesce($5, forward_webhooks),
                  credentials = coalesce($6, credentials),
-                 updated_at = $7
+                 proxy_token_hosts = coalesce($7, proxy_token_hosts),
+                 fetch_resource = coalesce($8, fetch_resource),
+                 fetch_select = CASE WHEN $9 THEN $10 ELSE fetch_select END,
+                 connect_without_admin_proof = coalesce($11, connect_without_admin_proof),
+                 updated_at = $12
              WHERE environment_id = $1 AND id = $2",
             self.environment.uuid(),
             id.uuid(),
@@ -215,6 +249,11 @@ impl TenantStore {
                 id,
                 credentials
             )),
+            changes.proxy_token_hosts.as_deref().map(texts) as Option<Vec<String>>,
+            changes.fetch_resource,
+            changes.fetch_select.is_some(),
+            changes.fetch_select.as_ref().and_then(Option::as_ref).map(Select::as_str),
+            changes.connect_without_admin_proof,
             self.store.clock().now(),
         )
         .execute(tx)
@@ -273,6 +312,7 @@ impl TenantStore {
         )
         .execute(&mut *tx)
         .await?;
+        self.destroy_certificates(&mut tx, id, None).await?;
         let detail = json!({ "connections": deleted });
         self.record(&mut tx, Change { action: "integration.delete", object: key.as_str(), detail }).await?;
         tx.commit().await?;
@@ -301,8 +341,19 @@ fn detail_of(changes: &IntegrationChanges) -> Value {
     note("unique_key", changes.unique_key.as_ref().map(|key| json!(key)));
     note("display_name", changes.display_name.as_ref().map(|name| json!(name)));
     note("forward_webhooks", changes.forward_webhooks.map(|on| json!(on)));
+    note("fetch_resource", changes.fetch_resource.map(|on| json!(on)));
+    note("fetch_select", changes.fetch_select.as_ref().map(|select| json!(select)));
     note("client_id", changes.credentials.as_ref().map(|credentials| json!(credentials.client_id)));
-    note("client_secret", changes.credentials.as_ref().map(|_| json!("***")));
+    let secret = |found: bool| found.then(|| json!("***"));
+    let credentials = changes.credentials.as_ref();
+    note("client_secret", secret(credentials.is_some_and(|found| found.client_secret.is_some())));
+    note("client_certificate", secret(credentials.is_some_and(|found| found.certificate.is_some())));
     note("webhook_secret", changes.webhook_secret.as_ref().map(|_| json!("***")));
+    note("connect_without_admin_proof", changes.connect_without_admin_proof.map(|on| json!(on)));
+    note("proxy_token_hosts", changes.proxy_token_hosts.as_ref().map(|hosts| json!(hosts)));
     Value::Object(detail)
+}
+
+fn texts(hosts: &[TokenHost]) -> Vec<String> {
+    hosts.iter().map(|host| host.as_str().to_owned()).collect()
 }

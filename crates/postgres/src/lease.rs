@@ -14,10 +14,13 @@ use uuid::Uuid;
 use waypost_core::delivery::{Lease, Leased, Message, Progress, Target};
 use waypost_core::endpoint::EndpointStatus;
 use waypost_core::event::EventKind;
-use waypost_core::id::{DeliveryId, EndpointId, EnvironmentId, EventId};
+use waypost_core::id::{ConnectionKey, DeliveryId, EndpointId, EnvironmentId, EventId};
+use waypost_core::provider::Provider;
+use waypost_core::provider::graph::fetch::Wish;
 
 pub use settle::Settled;
 
+use crate::integration::read_select;
 use crate::target;
 use crate::{Store, StoreError};
 
@@ -146,6 +149,22 @@ struct EventRow {
     body: Vec<u8>,
     item_keys: String,
     rich: bool,
+    connection: Option<i64>,
+    provider: Option<String>,
+    fetch_resource: Option<bool>,
+    fetch_select: Option<String>,
+}
+
+impl EventRow {
+    /// What is to be read before it goes out, as its integration stands now.
+    fn wish(&self) -> Result<Option<Wish>, StoreError> {
+        let (Some(connection), Some(provider)) = (self.connection, &self.provider) else { return Ok(None) };
+        let provider = Provider::named(provider)
+            .ok_or_else(|| StoreError::inconsistent("integrations", "provider", self.id))?;
+        let select = read_select(self.fetch_select.as_deref(), self.id)?;
+        let wanted = self.fetch_resource.unwrap_or_default();
+        Ok(Wish::of(provider, wanted, select.as_ref(), ConnectionKey::from_number(connection)))
+    }
 }
 
 impl Store {
@@ -222,9 +241,15 @@ impl Store {
             EventRow,
             r#"
             -- find_messages
-            SELECT e.id, e.body, e.item_keys, e.rich
+            SELECT e.id, e.body, e.item_keys, e.rich, e.connection, i.provider AS "provider?",
+                   i.fetch_resource AS "fetch_resource?", i.fetch_select AS "fetch_select?"
             FROM unnest($1::uuid[]) AS w (id)
             CROSS JOIN LATERAL (SELECT * FROM events WHERE id = w.id LIMIT 1) e
+            -- Notices bring nothing to be read.
+            LEFT JOIN LATERAL (
+                SELECT provider, fetch_resource, fetch_select FROM integrations
+                WHERE id = e.integration_id AND e.kind = $3 LIMIT 1
+            ) i ON true
             WHERE e.kind = $2 OR NOT (
                 EXISTS (SELECT FROM connections WHERE id = e.connection AND deleted_at IS NOT NULL)
                 OR EXISTS (SELECT FROM integrations WHERE id = e.integration_id AND deleted_at IS NOT NULL)
@@ -232,6 +257,7 @@ impl Store {
             "#,
             &ids,
             EventKind::AuthDeletion.code(),
+            EventKind::Forward.code(),
         )
         .fetch_all(self.workers())
         .await?;
@@ -245,6 +271,7 @@ impl Store {
             body: body.to_vec().into(),
             item_keys: row.item_keys.as_str().into(),
             rich: row.rich,
+            fetch: row.wish()?,
         })
     }
 

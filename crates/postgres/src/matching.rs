@@ -19,7 +19,7 @@ use waypost_core::integration::UniqueKey;
 use waypost_core::provider::Provider;
 
 use crate::append::Batch;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, proof};
 
 /// How many events one round takes at most.
 pub const ROUND: usize = 200;
@@ -187,11 +187,17 @@ impl Round {
         self.store.append_on(&mut self.tx, more).await
     }
 
-    /// Writes down where the events go: their own rows, and in `more` what was not appended yet. They wait no longer.
+    /// Writes down where the events go: their own rows, and in `more` what was not appended yet;
+    /// `copies` tells whose copies the further events are. They wait no longer.
     ///
     /// # Errors
     /// When the database fails; then all stays as it was.
-    pub async fn finish(mut self, matched: &[Matched], more: &Batch) -> Result<(), StoreError> {
+    pub async fn finish(
+        mut self,
+        matched: &[Matched],
+        more: &Batch,
+        copies: &[(EventId, EventId)],
+    ) -> Result<(), StoreError> {
         let store = &self.store;
         let seal = |row: &Matched| store.seal("events", "body", row.event.uuid().as_bytes(), &row.body);
         let ids: Vec<Uuid> = matched.iter().map(|row| row.event.uuid()).collect();
@@ -212,6 +218,7 @@ impl Round {
         .execute(&mut *self.tx)
         .await?;
         self.store.append_on(&mut self.tx, more).await?;
+        proof::pass_on(&mut self.tx, &ids, copies, self.store.clock().now()).await?;
         let done = [ids, self.gone].concat();
         sqlx::query!("DELETE FROM unmatched WHERE event_id = ANY($1)", &done).execute(&mut *self.tx).await?;
         self.tx.commit().await?;

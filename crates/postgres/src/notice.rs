@@ -99,6 +99,17 @@ impl TenantStore {
         notices: Vec<Notice<'_>>,
         max_age: TimeDelta,
     ) -> Result<(), StoreError> {
+        self.append_named_notices(tx, audience, notices, max_age).await.map(drop)
+    }
+
+    /// As [`Self::append_notices`]; tells the events' ids, in the order of the notices.
+    pub(crate) async fn append_named_notices(
+        &self,
+        tx: &mut PgConnection,
+        audience: &Audience,
+        notices: Vec<Notice<'_>>,
+        max_age: TimeDelta,
+    ) -> Result<Vec<EventId>, StoreError> {
         let now = self.store.clock().now();
         let mut batch = Batch::default();
         for notice in notices {
@@ -115,10 +126,11 @@ impl TenantStore {
             let routing = if batch.deliveries.len() > before { Routing::Routed } else { Routing::Unrouted };
             batch.events.push(self.notice_event(event, routing, now, notice));
         }
-        if batch.events.is_empty() {
-            return Ok(());
+        let named = batch.events.iter().map(|event| event.id).collect();
+        if !batch.events.is_empty() {
+            self.store.append_on(tx, &batch).await?;
         }
-        self.store.append_on(tx, &batch).await
+        Ok(named)
     }
 
     fn notice_event(

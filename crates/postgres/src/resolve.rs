@@ -18,6 +18,7 @@ use waypost_core::provider::{IntegrationFacts, Provider, Routes, Wants, WebhookS
 use waypost_core::subscription::Tracked;
 use waypost_crypto::token::LookupHash;
 
+use crate::integration::read_select;
 use crate::target::{self, SealedTarget};
 use crate::{Store, StoreError};
 
@@ -83,7 +84,8 @@ impl Store {
             -- find_integrations
             SELECT w.environment_id AS "environment_id!", w.unique_key AS "unique_key!",
                    e.forward_client_state AS "forward_client_state?", i.id AS "id?", i.provider AS "provider?",
-                   i.forward_webhooks AS "forward_webhooks?", s.ids AS "secret_ids?", s.hashes AS "secret_hashes?",
+                   i.forward_webhooks AS "forward_webhooks?", i.fetch_resource AS "fetch_resource?",
+                   i.fetch_select AS "fetch_select?", s.ids AS "secret_ids?", s.hashes AS "secret_hashes?",
                    s.sealed AS "secrets?", p.pending AS "pending?"
             FROM unnest($1::uuid[], $2::text[]) AS w (environment_id, unique_key)
             LEFT JOIN LATERAL (
@@ -91,7 +93,7 @@ impl Store {
                 WHERE id = w.environment_id AND deleted_at IS NULL LIMIT 1
             ) e ON true
             LEFT JOIN LATERAL (
-                SELECT id, provider, forward_webhooks FROM integrations
+                SELECT id, provider, forward_webhooks, fetch_resource, fetch_select FROM integrations
                 WHERE environment_id = w.environment_id AND unique_key = w.unique_key AND deleted_at IS NULL LIMIT 1
             ) i ON true
             LEFT JOIN LATERAL (
@@ -189,6 +191,8 @@ struct IntegrationRow {
     id: Option<Uuid>,
     provider: Option<String>,
     forward_webhooks: Option<bool>,
+    fetch_resource: Option<bool>,
+    fetch_select: Option<String>,
     secret_ids: Option<Vec<Uuid>>,
     secret_hashes: Option<Vec<Vec<u8>>>,
     secrets: Option<Vec<Vec<u8>>>,
@@ -220,6 +224,8 @@ impl IntegrationRow {
             provider,
             forward_webhooks,
             forward_client_state,
+            fetch_resource: self.fetch_resource.unwrap_or_default(),
+            fetch_select: read_select(self.fetch_select.as_deref(), id.uuid())?,
             secrets: secrets.read(store, provider.dialect().signs_bodies())?,
             pending: read_pending(self.pending)?,
         };

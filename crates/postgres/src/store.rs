@@ -74,6 +74,8 @@ pub enum ActorKind {
     ApiKey,
     /// Waypost itself.
     System,
+    /// Whoever connects by a link.
+    EndUser,
 }
 
 impl ActorKind {
@@ -84,6 +86,7 @@ impl ActorKind {
             Self::Admin => "admin",
             Self::ApiKey => "api_key",
             Self::System => "system",
+            Self::EndUser => "end_user",
         }
     }
 }

@@ -10,6 +10,7 @@ use waypost_core::id::EnvironmentId;
 use crate::audit::Change;
 use crate::conflict::retry_conflicts;
 use crate::store::Actor;
+use crate::subscription::end_subscriptions;
 use crate::{Store, StoreError};
 
 /// How many deliveries leave the hot table at a time.
@@ -45,6 +46,7 @@ impl Store {
         if deleted == 0 {
             return Ok(false);
         }
+        end_all_subscriptions(&mut tx, id, now).await?;
         destroy_secrets(&mut tx, id, now).await?;
         let change = Change { action: "environment.delete", object: &id.to_string(), detail: json!({}) };
         self.record(&mut tx, Some(id), actor, change).await?;
@@ -116,6 +118,22 @@ impl Store {
     }
 }
 
+/// Ends all subscriptions, before the credentials that their deletion at Graph needs are destroyed.
+async fn end_all_subscriptions(
+    tx: &mut Transaction<'_, Postgres>,
+    id: EnvironmentId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let all = sqlx::query_scalar!(
+        "SELECT id FROM subscriptions WHERE environment_id = $1 ORDER BY id FOR UPDATE",
+        id.uuid()
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    end_subscriptions(tx, id, &all, now).await?;
+    Ok(())
+}
+
 /// Destroys every secret of a deleted environment: nothing that is sealed for it is left, and no key opens it. What
 /// came and was sent stays sealed in its history until that leaves.
 async fn destroy_secrets(
@@ -139,6 +157,17 @@ async fn destroy_secrets(
     .execute(&mut **tx)
     .await?;
     sqlx::query!("DELETE FROM integration_secrets WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!("DELETE FROM connection_grants WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!("DELETE FROM grants WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!("DELETE FROM connect_sessions WHERE environment_id = $1", id).execute(&mut **tx).await?;
+    sqlx::query!(
+        "UPDATE certificates SET status = 'retired', private_key = NULL, retired_at = $2
+         WHERE environment_id = $1 AND status <> 'retired'",
+        id,
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
     sqlx::query!(
         "UPDATE connections SET credentials = '', updated_at = $2 WHERE environment_id = $1",
         id,

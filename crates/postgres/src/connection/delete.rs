@@ -14,6 +14,7 @@ use super::{Found, object};
 use crate::audit::Change;
 use crate::conflict::retry_conflicts;
 use crate::integration::IntegrationRow;
+use crate::subscription::leave_subscriptions;
 use crate::{StoreError, TenantStore};
 
 impl TenantStore {
@@ -98,6 +99,8 @@ impl TenantStore {
                 (connection.key.number(), sealed)
             })
             .unzip();
+        // Before the credentials are destroyed: what Graph must still forget takes them along.
+        leave_subscriptions(tx, self.environment, &keys, self.store.clock().now()).await?;
         sqlx::query!(
             "UPDATE connections c SET credentials = w.credentials, deleted_at = $4, updated_at = $4
              FROM unnest($2::bigint[], $3::bytea[]) AS w (id, credentials)
@@ -109,6 +112,8 @@ impl TenantStore {
         )
         .execute(&mut *tx)
         .await?;
+        self.destroy_certificates(tx, integration, Some(&keys)).await?;
+        self.forget_grants(tx, &keys).await?;
         let what = Telling { kind: EventKind::AuthDeletion, max_age };
         self.tell(tx, integration, connections, what).await
     }

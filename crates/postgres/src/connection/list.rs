@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use waypost_core::id::ConnectionKey;
+use waypost_core::id::{ConnectionKey, EventId};
 use waypost_core::tags::Tags;
 
 use crate::{StoreError, TenantStore};
@@ -41,6 +41,8 @@ pub struct ListedConnection {
     pub tags: Value,
     /// The customer's own data.
     pub metadata: Option<Value>,
+    /// The event that told of its failing sign-in, while it fails.
+    pub failed_event: Option<EventId>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -59,7 +61,8 @@ impl TenantStore {
         let tags: Map<String, Value> = filter.tags.clone().into_map();
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
-            "SELECT c.id, c.connection_id, i.unique_key, i.provider, c.end_user, c.tags, c.metadata, c.created_at
+            "SELECT c.id, c.connection_id, i.unique_key, i.provider, c.end_user, c.tags, c.metadata, c.created_at,
+                    (SELECT l.told_event FROM connection_grants l WHERE l.connection = c.id) AS told_event
              FROM connections c JOIN integrations i ON i.id = c.integration_id
              WHERE c.environment_id = $1 AND i.environment_id = $1 AND c.deleted_at IS NULL AND i.deleted_at IS NULL
                AND ($2::text IS NULL OR c.connection_id = $2)
@@ -92,6 +95,7 @@ impl TenantStore {
             end_user: row.end_user,
             tags: row.tags,
             metadata: row.metadata,
+            failed_event: row.told_event.map(EventId::from_uuid),
             created_at: row.created_at,
         });
         Ok(listed.collect())

@@ -8,10 +8,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use waypost_core::connection::{ClientCredentials, Connection, ConnectionId};
 use waypost_core::id::{ConnectionKey, EnvironmentId, IntegrationId, TenantId};
-use waypost_core::integration::UniqueKey;
+use waypost_core::integration::{ClientCertificate, UniqueKey};
 use waypost_core::provider::Provider;
 use zeroize::Zeroizing;
 
+use crate::integration::{CertificateToSeal, OpenedCertificate};
 use crate::{Store, StoreError};
 
 /// A connection's row with its integration's names, its credentials still sealed.
@@ -41,6 +42,12 @@ struct CredentialsToSeal<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateToSeal<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
@@ -51,8 +58,11 @@ struct CredentialsToSeal<'a> {
 struct OpenedCredentials {
     client_id: Option<String>,
     client_secret: Option<SecretString>,
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    certificate: Option<OpenedCertificate>,
     token: Option<SecretString>,
     expires_at: Option<DateTime<Utc>>,
+    refresh_token: Option<SecretString>,
 }
 
 /// What the sealed credentials of a connection are bound to: its whole natural key, since its number is not known yet
@@ -72,12 +82,36 @@ pub(super) fn sealed_credentials(
     let plain = CredentialsToSeal {
         client_id: credentials.client_id.as_deref(),
         client_secret: credentials.client_secret.as_ref().map(SecretString::expose_secret),
+        client_secret_expires_at: credentials.client_secret_expires_at,
+        certificate: credentials.certificate.as_ref().map(CertificateToSeal::from),
+        refresh_token: credentials.refresh_token.as_ref().map(SecretString::expose_secret),
         token: credentials.token.as_ref().map(SecretString::expose_secret),
         expires_at: credentials.expires_at,
     };
     let text = Zeroizing::new(serde_json::json!(plain).to_string());
     let row = row_key(environment, integration, id.as_str());
     store.seal("connections", "credentials", &row, text.as_bytes())
+}
+
+/// The credentials of the connection that is named, opened.
+pub(crate) fn opened_credentials(
+    store: &Store,
+    environment: EnvironmentId,
+    (integration, id): (IntegrationId, &str),
+    sealed: &[u8],
+) -> Result<ClientCredentials, StoreError> {
+    let plain = store.open("connections", "credentials", &row_key(environment, integration, id), sealed)?;
+    let opened: OpenedCredentials = serde_json::from_slice(&plain)
+        .map_err(|_| StoreError::inconsistent("connections", "credentials", id))?;
+    Ok(ClientCredentials {
+        client_id: opened.client_id,
+        client_secret: opened.client_secret,
+        client_secret_expires_at: opened.client_secret_expires_at,
+        certificate: opened.certificate.map(ClientCertificate::from),
+        token: opened.token,
+        expires_at: opened.expires_at,
+        refresh_token: opened.refresh_token,
+    })
 }
 
 impl ConnectionRow {
@@ -164,26 +198,15 @@ impl ConnectionRow {
         value.map(|value| self.map(column, value)).transpose()
     }
 
-    fn opened(&self, store: &Store, environment: EnvironmentId) -> Result<ClientCredentials, StoreError> {
-        let row = row_key(environment, IntegrationId::from_uuid(self.integration_id), &self.connection_id);
-        let plain = store.open("connections", "credentials", &row, &self.credentials)?;
-        let opened: OpenedCredentials =
-            serde_json::from_slice(&plain).map_err(|_| self.broken("credentials"))?;
-        Ok(ClientCredentials {
-            client_id: opened.client_id,
-            client_secret: opened.client_secret,
-            token: opened.token,
-            expires_at: opened.expires_at,
-        })
-    }
-
     /// The connection, its credentials opened.
     pub(super) fn into_connection(
         self,
         store: &Store,
         environment: EnvironmentId,
     ) -> Result<Connection, StoreError> {
-        let credentials = self.opened(store, environment)?;
+        let integration = IntegrationId::from_uuid(self.integration_id);
+        let credentials =
+            opened_credentials(store, environment, (integration, &self.connection_id), &self.credentials)?;
         Ok(Connection { credentials, ..self.without_credentials()? })
     }
 
@@ -206,4 +229,20 @@ impl ConnectionRow {
             last_fetched_at: self.last_fetched_at,
         })
     }
+}
+
+/// The client id in the sealed credentials of a connection, which is named by all that they are bound to.
+pub(crate) fn client_id(
+    store: &Store,
+    (environment, integration, id): (EnvironmentId, IntegrationId, &str),
+    sealed: &[u8],
+) -> Result<Option<String>, StoreError> {
+    #[derive(Deserialize)]
+    struct Named {
+        client_id: Option<String>,
+    }
+    let plain = store.open("connections", "credentials", &row_key(environment, integration, id), sealed)?;
+    let named: Named = serde_json::from_slice(&plain)
+        .map_err(|_| StoreError::inconsistent("connections", "credentials", id))?;
+    Ok(named.client_id)
 }

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 use waypost_core::account::Name;
 use waypost_core::connection::{ClientCredentials, Connection, ConnectionId, ConnectionRef};
@@ -10,7 +10,7 @@ use waypost_core::endpoint::{DisabledReason, EndpointUrl};
 use waypost_core::event::EventKind;
 use waypost_core::id::{ConnectionKey, EndpointId, IntegrationId, TenantId};
 use waypost_core::integration::UniqueKey;
-use waypost_core::notice::AuthNotice;
+use waypost_core::notice::{AuthNotice, AuthOutcome};
 use waypost_core::tags::Tags;
 
 use super::row::{self, ConnectionRow};
@@ -99,25 +99,46 @@ impl TenantStore {
         new: NewConnection,
         max_age: TimeDelta,
     ) -> Result<Option<Upserted>, StoreError> {
-        let written = retry_conflicts(|| self.try_upsert_connection(&new, max_age)).await?;
+        let write = async || self.write_upsert(self.begin().await?, &new, max_age).await;
+        self.clear_after(retry_conflicts(write).await?).await
+    }
+
+    /// As [`Self::upsert_connection`], in a transaction that was begun for more, and ends here: what was done in it
+    /// before holds if the connection does.
+    pub(crate) async fn upsert_connection_within(
+        &self,
+        tx: Transaction<'static, Postgres>,
+        new: NewConnection,
+        max_age: TimeDelta,
+    ) -> Result<Option<Upserted>, StoreError> {
+        self.clear_after(self.write_upsert(tx, &new, max_age).await?).await
+    }
+
+    async fn clear_after(
+        &self,
+        written: Option<(Upserted, Option<EndpointId>)>,
+    ) -> Result<Option<Upserted>, StoreError> {
         let Some((upserted, cleared)) = written else { return Ok(None) };
         self.discard_cleared(cleared).await?;
         Ok(Some(upserted))
     }
 
     /// Tells which endpoint was removed, too.
-    async fn try_upsert_connection(
+    async fn write_upsert(
         &self,
+        mut tx: Transaction<'static, Postgres>,
         new: &NewConnection,
         max_age: TimeDelta,
     ) -> Result<Option<(Upserted, Option<EndpointId>)>, StoreError> {
-        let mut tx = self.begin().await?;
         let Some(integration) =
             IntegrationRow::lock_for_connections(&mut tx, self.environment, &new.integration).await?
         else {
             return Ok(None);
         };
         let (key, created) = self.write_connection(&mut tx, integration.id(), new).await?;
+        if created {
+            self.plan_templates(&mut tx, integration.id(), key, new.tenant).await?;
+        }
         let cleared = self.apply_override(&mut tx, key, &new.changes).await?;
         let row = ConnectionRow::lock(&mut tx, self.environment, integration.id(), &new.id).await?;
         let row =
@@ -328,6 +349,7 @@ fn notice_of<'a>(
         connection: &connection.id,
         end_user: connection.end_user.as_ref(),
         tags: &connection.tags,
+        outcome: AuthOutcome::Success,
     };
     Notice {
         kind,

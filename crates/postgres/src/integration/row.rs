@@ -7,8 +7,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use waypost_core::account::Name;
 use waypost_core::id::{EnvironmentId, IntegrationId};
-use waypost_core::integration::{AppCredentials, Integration, UniqueKey};
+use waypost_core::integration::{AppCredentials, ClientCertificate, Integration, UniqueKey};
 use waypost_core::provider::Provider;
+use waypost_core::provider::graph::fetch::Select;
+use waypost_core::proxy::TokenHost;
 use zeroize::Zeroizing;
 
 use crate::{Store, StoreError};
@@ -23,6 +25,10 @@ pub(crate) struct IntegrationRow {
     pub(super) display_name: String,
     pub(super) forward_webhooks: bool,
     pub(super) credentials: Option<Vec<u8>>,
+    pub(super) proxy_token_hosts: Vec<String>,
+    pub(super) connect_without_admin_proof: bool,
+    pub(super) fetch_resource: bool,
+    pub(super) fetch_select: Option<String>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) updated_at: DateTime<Utc>,
 }
@@ -31,26 +37,79 @@ pub(crate) struct IntegrationRow {
 #[derive(Serialize)]
 struct CredentialsToSeal<'a> {
     client_id: &'a str,
-    client_secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateToSeal<'a>>,
     scopes: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
 struct OpenedCredentials {
     client_id: String,
-    client_secret: SecretString,
+    client_secret: Option<SecretString>,
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    certificate: Option<OpenedCertificate>,
     scopes: Option<String>,
+}
+
+/// A client certificate inside something sealed.
+#[derive(Serialize)]
+pub(crate) struct CertificateToSeal<'a> {
+    certificate: &'a str,
+    private_key: &'a str,
+}
+
+/// As [`CertificateToSeal`], opened.
+#[derive(Deserialize)]
+pub(crate) struct OpenedCertificate {
+    certificate: String,
+    private_key: SecretString,
+}
+
+impl<'a> From<&'a ClientCertificate> for CertificateToSeal<'a> {
+    fn from(given: &'a ClientCertificate) -> Self {
+        Self { certificate: &given.certificate, private_key: given.private_key.expose_secret() }
+    }
+}
+
+impl From<OpenedCertificate> for ClientCertificate {
+    fn from(opened: OpenedCertificate) -> Self {
+        Self { certificate: opened.certificate, private_key: opened.private_key }
+    }
 }
 
 /// The credentials of the integration `id`, sealed for its row.
 pub(super) fn sealed_credentials(store: &Store, id: IntegrationId, credentials: &AppCredentials) -> Vec<u8> {
     let plain = CredentialsToSeal {
         client_id: &credentials.client_id,
-        client_secret: credentials.client_secret.expose_secret(),
+        client_secret: credentials.client_secret.as_ref().map(SecretString::expose_secret),
+        client_secret_expires_at: credentials.client_secret_expires_at,
+        certificate: credentials.certificate.as_ref().map(CertificateToSeal::from),
         scopes: credentials.scopes.as_deref(),
     };
     let text = Zeroizing::new(serde_json::json!(plain).to_string());
     store.seal("integrations", "credentials", id.uuid().as_bytes(), text.as_bytes())
+}
+
+/// The app registration of the integration `id`, opened.
+pub(crate) fn opened_credentials(
+    store: &Store,
+    id: Uuid,
+    sealed: &[u8],
+) -> Result<AppCredentials, StoreError> {
+    let plain = store.open("integrations", "credentials", id.as_bytes(), sealed)?;
+    let opened: OpenedCredentials = serde_json::from_slice(&plain)
+        .map_err(|_| StoreError::inconsistent("integrations", "credentials", id))?;
+    Ok(AppCredentials {
+        client_id: opened.client_id,
+        client_secret: opened.client_secret,
+        client_secret_expires_at: opened.client_secret_expires_at,
+        certificate: opened.certificate.map(ClientCertificate::from),
+        scopes: opened.scopes,
+    })
 }
 
 impl IntegrationRow {
@@ -61,7 +120,8 @@ impl IntegrationRow {
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query_as!(
             Self,
-            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, created_at, updated_at
+            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, proxy_token_hosts,
+                    connect_without_admin_proof, fetch_resource, fetch_select, created_at, updated_at
              FROM integrations WHERE environment_id = $1 AND unique_key = $2 AND deleted_at IS NULL",
             environment.uuid(),
             key.as_str(),
@@ -72,14 +132,15 @@ impl IntegrationRow {
     }
 
     /// As [`Self::find`]; nobody else changes it, or makes connections of it, until the transaction ends.
-    pub(super) async fn lock(
+    pub(crate) async fn lock(
         tx: &mut PgConnection,
         environment: EnvironmentId,
         key: &UniqueKey,
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query_as!(
             Self,
-            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, created_at, updated_at
+            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, proxy_token_hosts,
+                    connect_without_admin_proof, fetch_resource, fetch_select, created_at, updated_at
              FROM integrations WHERE environment_id = $1 AND unique_key = $2 AND deleted_at IS NULL FOR UPDATE",
             environment.uuid(),
             key.as_str(),
@@ -97,7 +158,8 @@ impl IntegrationRow {
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query_as!(
             Self,
-            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, created_at, updated_at
+            "SELECT id, environment_id, unique_key, provider, display_name, forward_webhooks, credentials, proxy_token_hosts,
+                    connect_without_admin_proof, fetch_resource, fetch_select, created_at, updated_at
              FROM integrations WHERE environment_id = $1 AND unique_key = $2 AND deleted_at IS NULL FOR SHARE",
             environment.uuid(),
             key.as_str(),
@@ -111,19 +173,16 @@ impl IntegrationRow {
         IntegrationId::from_uuid(self.id)
     }
 
+    fn token_hosts(&self) -> Result<Vec<TokenHost>, StoreError> {
+        let broken = |_| StoreError::inconsistent("integrations", "proxy_token_hosts", self.id);
+        self.proxy_token_hosts.iter().map(|host| TokenHost::parse(host).map_err(broken)).collect()
+    }
+
     /// The integration, its credentials opened.
     pub(crate) fn into_integration(self, store: &Store) -> Result<Integration, StoreError> {
         let broken = |column| StoreError::inconsistent("integrations", column, self.id);
-        let credentials = self.credentials.as_deref().map(|sealed| {
-            let plain = store.open("integrations", "credentials", self.id.as_bytes(), sealed)?;
-            let opened: OpenedCredentials =
-                serde_json::from_slice(&plain).map_err(|_| broken("credentials"))?;
-            Ok::<_, StoreError>(AppCredentials {
-                client_id: opened.client_id,
-                client_secret: opened.client_secret,
-                scopes: opened.scopes,
-            })
-        });
+        let credentials =
+            self.credentials.as_deref().map(|sealed| opened_credentials(store, self.id, sealed));
         Ok(Integration {
             id: IntegrationId::from_uuid(self.id),
             environment: EnvironmentId::from_uuid(self.environment_id),
@@ -132,8 +191,34 @@ impl IntegrationRow {
             display_name: Name::parse(self.display_name.clone()).map_err(|_| broken("display_name"))?,
             unique_key: UniqueKey::parse(self.unique_key.clone()).map_err(|_| broken("unique_key"))?,
             forward_webhooks: self.forward_webhooks,
+            proxy_token_hosts: self.token_hosts()?,
+            connect_without_admin_proof: self.connect_without_admin_proof,
+            fetch_resource: self.fetch_resource,
+            fetch_select: read_select(self.fetch_select.as_deref(), self.id)?,
             created_at: self.created_at,
             updated_at: self.updated_at,
         })
     }
+}
+
+/// The properties that are asked for of changed resources, as they were stored.
+pub(crate) fn read_select(stored: Option<&str>, id: Uuid) -> Result<Option<Select>, StoreError> {
+    let broken = |_| StoreError::inconsistent("integrations", "fetch_select", id);
+    stored.map(|list| Select::parse(list).map_err(broken)).transpose()
+}
+
+/// The client id in the sealed credentials of an integration.
+pub(crate) fn client_id(
+    store: &Store,
+    id: IntegrationId,
+    sealed: &[u8],
+) -> Result<Option<String>, StoreError> {
+    #[derive(Deserialize)]
+    struct Named {
+        client_id: Option<String>,
+    }
+    let plain = store.open("integrations", "credentials", id.uuid().as_bytes(), sealed)?;
+    let named: Named = serde_json::from_slice(&plain)
+        .map_err(|_| StoreError::inconsistent("integrations", "credentials", id))?;
+    Ok(named.client_id)
 }
