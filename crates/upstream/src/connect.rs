@@ -1,5 +1,11 @@
 //! What is settled at the provider when a connection is made: which tenant its configuration names.
 
+mod app;
+mod consent;
+pub mod onboarding;
+pub mod problem;
+mod scene;
+
 use serde_json::{Map, Value};
 use url::Url;
 use waypost_core::id::TenantId;
