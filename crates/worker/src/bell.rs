@@ -27,6 +27,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub struct Bell {
     here: Arc<Notify>,
     elsewhere: Arc<Notify>,
+    unproven: Arc<Notify>,
     /// Somebody says that something may match.
     may_match: Arc<Notify>,
     /// The matcher of this process is to look.
@@ -43,6 +44,12 @@ impl Bell {
     /// Wakes the deliverer of this process alone.
     pub fn ring_here(&self) {
         self.here.notify_one();
+    }
+
+    /// What rings when events were stored here whose origin is to be proven.
+    #[must_use]
+    pub fn of_unproven(&self) -> Arc<Notify> {
+        Arc::clone(&self.unproven)
     }
 
     /// Waits until it rings here.
@@ -137,6 +144,10 @@ impl HandOff for Bell {
 
     fn unleased_work(&self) {
         self.ring();
+    }
+
+    fn unproven_events(&self) {
+        self.unproven.notify_one();
     }
 
     fn unmatched_work(&self) {

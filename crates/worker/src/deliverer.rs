@@ -5,7 +5,10 @@
 //! result that can't be written is tried again until it is, or the process ends: then the lease runs out and the
 //! delivery is sent again, which at-least-once permits.
 
+mod body;
+mod fetching;
 mod leaser;
+mod opener;
 mod places;
 mod settler;
 
@@ -17,25 +20,28 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waypost_core::clock::SharedClock;
-use waypost_core::delivery::{Attempt, Failure, Leased, Next, Outcome, Settlement, Verdict};
+use waypost_core::delivery::{Attempt, Ending, Leased, Message, Next, Outcome, Settlement, Verdict};
 use waypost_core::endpoint::EndpointStatus;
 use waypost_core::hand_off::{HandOff, Place};
 use waypost_core::id::{AttemptId, EndpointId, EnvironmentId};
 use waypost_core::retry::Schedule;
 use waypost_egress::webhook::{Overloaded, Stamp, WebhookClient};
 use waypost_postgres::Store;
+use waypost_upstream::fetch::Fetcher;
+use waypost_upstream::proofs::Prover;
 
 use crate::bell::Bell;
+use body::{Bodies, Prepared};
+use fetching::Fetching;
+use opener::Opener;
 use places::Ledger;
 
 /// How much longer than a request a lease lasts: time to write down what came of it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// How long a delivery waits for which this process had no means just now.
+const TOO_BUSY_WAIT: TimeDelta = TimeDelta::seconds(10);
 /// How many results may wait to be written before attempts wait too.
 const UNSETTLED: usize = 8192;
-/// How long a delivery waits whose items can't be opened yet.
-const UNOPENED_WAIT: TimeDelta = TimeDelta::minutes(5);
-/// How long a delivery waits for which this process had no means just now.
-const OVERLOAD_WAIT: TimeDelta = TimeDelta::seconds(10);
 
 /// How deliveries are made.
 #[derive(Debug, Clone)]
@@ -63,6 +69,10 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Wakes it.
     pub bell: Bell,
+    /// Tells who sent encrypted items.
+    pub prover: Prover,
+    /// Reads what changed.
+    pub fetcher: Fetcher,
 }
 
 /// The deliverer. Clones are the same one.
@@ -73,6 +83,7 @@ pub struct Deliverer(Arc<Inner>);
 struct Inner {
     config: Config,
     parts: Parts,
+    bodies: Bodies,
     ledger: Arc<Ledger>,
     attempts: TaskTracker,
     settlements: mpsc::Sender<Settlement>,
@@ -96,9 +107,14 @@ impl Deliverer {
         let (settlements, received) = mpsc::channel(UNSETTLED);
         let settler = settler::Settler::new(&parts, config.max_age, received);
         let ledger = Arc::new(Ledger::new(config.max_in_flight, config.max_in_flight_per_endpoint));
+        let bodies = Bodies {
+            opener: Opener::new(parts.store.clone(), parts.prover.clone(), Arc::clone(&parts.clock)),
+            fetching: Fetching::new(parts.fetcher.clone(), Arc::clone(&parts.clock)),
+        };
         let inner = Inner {
             config,
             parts,
+            bodies,
             ledger,
             attempts: TaskTracker::new(),
             settlements,
@@ -131,14 +147,34 @@ impl Deliverer {
     }
 
     async fn attempt(&self, delivery: Leased) -> Settlement {
-        let inner = &self.0;
-        let started_at = inner.parts.clock.now();
-        if let Some(next) = self.not_now(&delivery, started_at) {
+        let now = self.0.parts.clock.now();
+        if let Some(next) = self.not_now(&delivery, now) {
             return settlement(&delivery, None, next);
         }
-        if delivery.message.rich {
-            return self.unopened(&delivery);
+        if body::is_fixed(&delivery.message) {
+            return self.send(&delivery, &delivery.message).await;
         }
+        let prepared = tokio::select! {
+            biased;
+            () = self.0.cut.cancelled() => {
+                return settlement(&delivery, None, Next::Retry { due_at: now, step: delivery.progress.step });
+            }
+            prepared = self.0.bodies.prepare(&delivery) => prepared,
+        };
+        match prepared {
+            Prepared::Ready(message) => match self.not_now(&delivery, self.0.parts.clock.now()) {
+                Some(next) => settlement(&delivery, None, next),
+                None => self.send(&delivery, &message).await,
+            },
+            Prepared::Wait(wait, reason) => self.waiting(&delivery, wait, reason),
+            Prepared::Nothing => settlement(&delivery, None, Next::Ended(Ending::Discarded)),
+        }
+    }
+
+    /// One request: `message` is the delivery's, as it was prepared.
+    async fn send(&self, delivery: &Leased, message: &Message) -> Settlement {
+        let inner = &self.0;
+        let started_at = inner.parts.clock.now();
         let number = delivery.progress.attempts + 1;
         let stamp = Stamp { delivery: delivery.id, attempt: number, at: started_at };
         let clock = Instant::now();
@@ -147,15 +183,17 @@ impl Deliverer {
             // Whether it arrived nobody knows: it is given back, and others may send it again at once.
             () = inner.cut.cancelled() => {
                 let next = Next::Retry { due_at: inner.parts.clock.now(), step: delivery.progress.step };
-                return settlement(&delivery, None, next);
+                return settlement(delivery, None, next);
             }
-            sent = inner.parts.client.send(&delivery.target, &delivery.message, stamp) => match sent {
+            sent = inner.parts.client.send(&delivery.target, message, stamp) => match sent {
                 Ok(outcome) => outcome,
-                Err(Overloaded) => return self.put_off(&delivery),
+                Err(Overloaded) => return self.put_off(delivery),
             },
         };
         let duration = clock.elapsed();
         count(&outcome, duration);
+        // What answers decrypted or fetched content may repeat it.
+        let outcome = if body::is_fixed(message) { outcome } else { outcome.without_body() };
         let now = inner.parts.clock.now();
         let verdict = outcome.verdict();
         let next = delivery.progress.settle(verdict, &inner.config.schedule, now, &mut rand::rng());
@@ -164,7 +202,7 @@ impl Deliverer {
             attempt.outcome = outcome_class(&outcome), ?next, "attempted"
         );
         let attempt = Attempt { id: AttemptId::at(started_at), number, started_at, duration, outcome };
-        Settlement { gone: verdict == Verdict::Gone, ..settlement(&delivery, Some(attempt), next) }
+        Settlement { gone: verdict == Verdict::Gone, ..settlement(delivery, Some(attempt), next) }
     }
 
     /// Where a delivery goes that can't be attempted at `now`; `None` when it can.
@@ -191,7 +229,7 @@ impl Deliverer {
     fn put_off(&self, delivery: &Leased) -> Settlement {
         metrics::counter!("waypost_deliveries_put_off_total").increment(1);
         let now = self.0.parts.clock.now();
-        let verdict = Verdict::Throttled(OVERLOAD_WAIT);
+        let verdict = Verdict::Throttled(TOO_BUSY_WAIT);
         settlement(
             delivery,
             None,
@@ -199,15 +237,18 @@ impl Deliverer {
         )
     }
 
-    /// No certificate of Waypost's can open an encrypted item as long as none can be registered: the delivery waits for
-    /// one and spends no attempt, until it is too old.
-    fn unopened(&self, delivery: &Leased) -> Settlement {
+    /// A delivery that can't be prepared yet is tried again later and spends no attempt, until it is too old.
+    fn waiting(&self, delivery: &Leased, wait: TimeDelta, reason: &'static str) -> Settlement {
+        metrics::counter!("waypost_deliveries_waiting_total", "reason" => reason).increment(1);
         let now = self.0.parts.clock.now();
-        let verdict = Verdict::Throttled(UNOPENED_WAIT);
-        let next = delivery.progress.settle(verdict, &self.0.config.schedule, now, &mut rand::rng());
-        tracing::warn!(
-            delivery.id = %delivery.id, event.id = %delivery.message.event, reason = Failure::UnknownCertificate.as_str(),
-            "an encrypted item waits for its certificate"
+        let next = delivery.progress.settle(
+            Verdict::Throttled(wait),
+            &self.0.config.schedule,
+            now,
+            &mut rand::rng(),
+        );
+        tracing::info!(
+            delivery.id = %delivery.id, event.id = %delivery.message.event, reason, "a delivery has to wait"
         );
         settlement(delivery, None, next)
     }
@@ -231,6 +272,10 @@ impl HandOff for Deliverer {
 
     fn unleased_work(&self) {
         self.0.parts.bell.ring();
+    }
+
+    fn unproven_events(&self) {
+        self.0.parts.bell.unproven_events();
     }
 
     fn unmatched_work(&self) {

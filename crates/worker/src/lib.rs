@@ -7,8 +7,11 @@
 
 pub mod bell;
 pub mod deliverer;
+pub mod endings;
 pub mod holder;
 pub mod matcher;
 pub mod metrics_meaning;
 mod patience;
+pub mod prover;
 pub mod retention;
+pub mod subscriber;

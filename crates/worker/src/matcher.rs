@@ -113,7 +113,7 @@ impl Matcher {
                 }
             }
             let count = plan.matched.len();
-            round.finish(&plan.matched, &plan.more).await?;
+            round.finish(&plan.matched, &plan.more, &plan.copies).await?;
             if plan.delivers {
                 self.bell.ring();
             }
@@ -183,6 +183,8 @@ struct Plan {
     matched: Vec<Matched>,
     /// Events for further connections, and deliveries, which are not written yet.
     more: Batch,
+    /// Whose copies those events are.
+    copies: Vec<(EventId, EventId)>,
     /// What `more` holds in bodies.
     held: usize,
     /// What the round writes in bodies.
@@ -196,7 +198,7 @@ struct Plan {
 impl Plan {
     fn new(now: DateTime<Utc>, give_up_at: DateTime<Utc>) -> Self {
         let (matched, more) = (Vec::new(), Batch::default());
-        Self { matched, more, held: 0, bytes: 0, delivers: false, now, give_up_at }
+        Self { matched, more, copies: Vec::new(), held: 0, bytes: 0, delivers: false, now, give_up_at }
     }
 
     /// The event's own row becomes the first connection's; each further one gets an event of its own.
@@ -220,6 +222,7 @@ impl Plan {
             if index == 0 {
                 self.matched.push(matched);
             } else {
+                self.copies.push((waiting.event, event));
                 self.more.events.push(further_event(waiting, matched));
             }
             if self.held >= PART_BYTES {

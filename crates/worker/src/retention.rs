@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
+use waypost_core::certificate::overlap;
 use waypost_core::clock::SharedClock;
 use waypost_postgres::retention::kept_from;
 use waypost_postgres::{Store, StoreError};
@@ -20,6 +21,9 @@ use crate::patience::{SWEEP, within};
 const PERIOD: Duration = Duration::from_hours(1);
 /// How soon to look again when it failed.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a connect session stays after its end, so that its link can still say that it has ended.
+const SESSIONS_STAY: TimeDelta = TimeDelta::hours(24);
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +103,18 @@ impl Retention {
         self.announce(calendar).await?;
         self.store.forget_old_unmatched_across_environments(calendar.kept_from).await?;
         self.store.drop_history_across_environments(calendar.dropped_before).await?;
+        self.store.forget_old_proofs_across_environments(calendar.dropped_before).await?;
+        let retired =
+            self.store.retire_certificates_across_environments(now - overlap(self.config.events)).await?;
+        if retired > 0 {
+            tracing::info!(
+                certificates = retired,
+                "private keys were destroyed that nothing can name any more"
+            );
+        }
         self.store.forget_old_rejections_across_environments(now - self.config.events).await?;
         self.store.forget_expired_secrets_across_environments().await?;
+        self.store.forget_connect_sessions_across_environments(now - SESSIONS_STAY).await?;
         // What was accepted at the very moment its environment was deleted.
         while self.store.discard_of_deleted_across_environments().await? > 0 {}
         Ok(())
