@@ -21,7 +21,7 @@ use waypost_postgres::{Actor, TenantStore};
 
 use crate::auth::admin::{Person, Role};
 use crate::error::{ApiError, Unauthorized};
-use crate::routes::{Table, refuse_unread_query};
+use crate::routes::{Table, refuse_unread_query, routed};
 
 /// Who asks for something of one environment.
 #[derive(Debug, Clone)]
@@ -104,7 +104,9 @@ macro_rules! needed_scopes {
 needed_scopes! {
     IntegrationsList, IntegrationsRead, IntegrationsReadCredentials, IntegrationsCreate, IntegrationsUpdate,
     IntegrationsDelete, ConnectionsList, ConnectionsRead, ConnectionsReadCredentials, ConnectionsCreate,
-    ConnectionsUpdate, ConnectionsDelete, WebhooksRead, WebhooksWrite, WebhooksReadSecrets, SigningKeyRotate, EventsRead,
+    ConnectionsUpdate, ConnectionsDelete, ConnectSessionsWrite, WebhooksRead, WebhooksWrite, WebhooksReadSecrets, SigningKeyRotate, CertificatesRead,
+    CertificatesWrite, SubscriptionsList, SubscriptionsRead, SubscriptionsCreate, SubscriptionsUpdate, SubscriptionsDelete,
+    EventsRead,
     EventsWrite, Proxy,
 }
 
@@ -185,7 +187,7 @@ fn person(request: &HttpRequest) -> Result<(Person, Actor), ApiError> {
 /// Refuses a POST that wants to be made once however often it is sent: nothing would keep that promise yet. The proxy hands
 /// the header on to whom it is for, and ingress reads none.
 pub(crate) fn refuse_idempotency_key(request: &ServiceRequest) -> Result<(), ApiError> {
-    let (method, path) = (request.method(), request.path());
+    let (method, path) = (request.method(), routed(request.match_info()));
     let is_ours = !path.starts_with("/proxy/")
         && request.app_data::<Rc<Table>>().is_some_and(|table| table.serves(method, path));
     if method == Method::POST && is_ours && request.headers().contains_key("idempotency-key") {

@@ -13,6 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use waypost_core::provider::graph::error::Said;
 use waypost_core::scope::Scope;
 use waypost_postgres::StoreError;
 
@@ -110,13 +111,26 @@ pub enum ApiError {
         /// When to come back.
         retry_after: Duration,
     },
-    /// The provider refused the connection's credentials: 424, with the connection (without credentials).
-    #[error("the provider refused the credentials")]
+    /// There is no token for the connection: 400 where the provider refused, 424 where that passes or it is too soon to
+    /// ask again. With the connection (without credentials).
+    #[error("there is no token for the connection")]
     InvalidCredentials {
+        /// `invalid_credentials` or `connection_refresh_backoff`.
+        code: &'static str,
+        /// Whether somebody must act; else it passes by itself.
+        refused: bool,
         /// What the provider said, fit for strangers.
         message: String,
         /// The connection as Nango shows it.
         payload: Value,
+    },
+    /// What this needs at the provider isn't to be had: 424.
+    #[error("the provider refused what this needs")]
+    FailedDependency {
+        /// What is missing, as a code.
+        code: &'static str,
+        /// What is missing, and why.
+        message: String,
     },
     /// A provider could not be reached or answered nonsense: 502.
     #[error("the provider could not be reached")]
@@ -125,6 +139,14 @@ pub enum ApiError {
         code: &'static str,
         /// What happened.
         message: String,
+    },
+    /// Microsoft Graph refused: its status where that means the same here, else 502.
+    #[error("Microsoft Graph refused")]
+    Graph {
+        /// What happened and what helps.
+        message: String,
+        /// Graph's own words.
+        said: Box<Said>,
     },
     /// Try again soon: 503.
     #[error("temporarily unavailable")]
@@ -164,6 +186,9 @@ pub enum Unauthorized {
     /// The token for `/metrics` is missing or wrong.
     #[error("Authentication failed. The metrics token is missing or wrong.")]
     MetricsToken,
+    /// The token is none of an open connect session.
+    #[error("Authentication failed. The connect session token is not valid or has expired.")]
+    NotASession,
 }
 
 /// One thing that is wrong in an input.
@@ -203,12 +228,42 @@ pub struct ErrorContent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     payload: Option<Value>,
+    /// Microsoft Graph's own words, where it was Graph that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<GraphWords>,
     /// The method, in a 429 of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
     /// The path, in a 429 of the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+}
+
+/// An error in the words of Microsoft Graph: what Microsoft's support asks for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GraphWords {
+    /// The status of Graph's answer.
+    status: u16,
+    /// `error.code` of Graph's answer.
+    code: String,
+    /// `error.message` of Graph's answer.
+    message: String,
+    /// The id that Graph gave the request.
+    request_id: Option<String>,
+    /// When, by Graph's clock.
+    date: Option<String>,
+}
+
+impl From<&Said> for GraphWords {
+    fn from(said: &Said) -> Self {
+        Self {
+            status: said.status,
+            code: said.code.clone(),
+            message: said.message.clone(),
+            request_id: said.request_id.clone(),
+            date: said.date.clone(),
+        }
+    }
 }
 
 impl Issue {
@@ -286,7 +341,9 @@ impl ApiError {
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound { code, .. } => (StatusCode::NOT_FOUND, code),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Invalid { code, .. } => (StatusCode::BAD_REQUEST, code),
+            Self::Invalid { code, .. } | Self::InvalidCredentials { code, refused: true, .. } => {
+                (StatusCode::BAD_REQUEST, code)
+            }
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code),
             Self::Unprocessable { code, .. } => (StatusCode::UNPROCESSABLE_ENTITY, code),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
@@ -297,8 +354,11 @@ impl ApiError {
             Self::TooManyRequests { .. } | Self::TooManyNotifications { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "too_many_request")
             }
-            Self::InvalidCredentials { .. } => (StatusCode::FAILED_DEPENDENCY, "invalid_credentials"),
+            Self::InvalidCredentials { code, refused: false, .. } | Self::FailedDependency { code, .. } => {
+                (StatusCode::FAILED_DEPENDENCY, code)
+            }
             Self::BadGateway { code, .. } => (StatusCode::BAD_GATEWAY, code),
+            Self::Graph { said, .. } => (graph_status(said.status), "graph_error"),
             Self::TemporarilyUnavailable { .. } => UNAVAILABLE,
             Self::Store(error) if error.is_passing() => UNAVAILABLE,
             Self::Store(_) | Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
@@ -314,7 +374,9 @@ impl ApiError {
             | Self::Conflict { message, .. }
             | Self::Unprocessable { message, .. }
             | Self::InvalidCredentials { message, .. }
-            | Self::BadGateway { message, .. } => message.clone(),
+            | Self::FailedDependency { message, .. }
+            | Self::BadGateway { message, .. }
+            | Self::Graph { message, .. } => message.clone(),
             Self::MethodNotAllowed { allowed } => format!("This path takes {allowed}"),
             Self::PayloadTooLarge { limit } => format!("The body is larger than {limit} bytes"),
             Self::UnsupportedMediaType => "Content-Type header must be application/json".to_owned(),
@@ -349,12 +411,14 @@ impl ApiError {
             code: self.code(),
             errors: Vec::new(),
             payload: None,
+            graph: None,
             method: None,
             path: None,
         };
         match self {
             Self::Unauthorized(_) => content.payload = Some(Value::Object(serde_json::Map::new())),
             Self::InvalidCredentials { payload, .. } => content.payload = Some(payload.clone()),
+            Self::Graph { said, .. } => content.graph = Some(GraphWords::from(said.as_ref())),
             Self::Invalid { issues, .. } => content.errors.clone_from(issues),
             Self::TooManyRequests { method, path, .. } => {
                 content.method = Some(method.clone());
@@ -379,6 +443,7 @@ impl Unauthorized {
             Self::NotConfigured => "admin_not_configured",
             Self::InvalidToken => "invalid_token",
             Self::MetricsToken => "invalid_metrics_token",
+            Self::NotASession => "invalid_connect_session_token",
         }
     }
 }
@@ -398,6 +463,18 @@ impl ResponseError for ApiError {
             response.insert_header((ALLOW, allowed.as_str()));
         }
         response.json(self.body())
+    }
+}
+
+/// A refusal of Graph that means the same of our caller's request; anything else is between us and Graph.
+const fn graph_status(status: u16) -> StatusCode {
+    match status {
+        // Of a 404: what should be watched isn't there; the path that was called is.
+        400 | 404 => StatusCode::BAD_REQUEST,
+        403 => StatusCode::FORBIDDEN,
+        409 => StatusCode::CONFLICT,
+        429 => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

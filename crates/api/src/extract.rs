@@ -35,6 +35,10 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
+/// A JSON list, bare or as lists are given here (`{"data":[…]}`): `T` has the member `data`.
+#[derive(Debug)]
+pub struct ListBody<T>(pub T);
+
 /// A query. `T` should carry `#[serde(deny_unknown_fields)]`.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
@@ -95,6 +99,26 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
             }
             let bytes = read(payload, LARGEST_BODY).await?;
             parse_body(&bytes).map(Self)
+        })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for ListBody<T> {
+    type Error = ApiError;
+    type Future = Reading<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = content_type_is_json(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            if !is_json {
+                return Err(ApiError::UnsupportedMediaType);
+            }
+            let bytes = read(payload, LARGEST_BODY).await?;
+            if bytes.trim_ascii_start().first() != Some(&b'[') {
+                return parse_body(&bytes).map(Self);
+            }
+            parse_body(&[br#"{"data":"#.as_slice(), &bytes, b"}"].concat()).map(Self)
         })
     }
 }

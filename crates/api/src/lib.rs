@@ -17,6 +17,8 @@
 //! Must not: hold SQL, open connections to elsewhere, or decide what the domain can decide.
 
 pub mod auth;
+#[expect(unused_qualifications, reason = "the code that utoipa::path writes is not ours to shorten")]
+mod connect;
 pub mod error;
 pub mod extract;
 pub mod health;
@@ -29,6 +31,7 @@ pub mod routes;
 pub mod server;
 pub mod surroundings;
 
+mod credentials;
 mod head;
 mod nango;
 mod time;

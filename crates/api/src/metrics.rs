@@ -72,6 +72,15 @@ fn describe() {
         Unit::Seconds,
         "How long requests took, by listener."
     );
+    metrics::describe_counter!(
+        "waypost_proxy_calls_total",
+        "Proxied calls by class of the provider's status; none where there was no answer."
+    );
+    metrics::describe_histogram!(
+        "waypost_proxy_added_seconds",
+        Unit::Seconds,
+        "What the proxy adds to a call: the time that isn't spent at the provider or between attempts."
+    );
 }
 
 /// Puts samples into their buckets, until told to stop. Without it each of them would be kept until somebody asks for
@@ -89,16 +98,26 @@ pub async fn upkeep(stop: CancellationToken) {
 }
 
 pub(crate) fn count_request(listener: &'static str, status: u16, took: Duration) {
-    let class = match status {
+    metrics::counter!("waypost_http_requests_total", "listener" => listener, "status" => class(status))
+        .increment(1);
+    metrics::histogram!("waypost_http_request_duration_seconds", "listener" => listener)
+        .record(took.as_secs_f64());
+}
+
+pub(crate) fn count_proxied(class: &'static str, added: Duration) {
+    metrics::counter!("waypost_proxy_calls_total", "status" => class).increment(1);
+    metrics::histogram!("waypost_proxy_added_seconds").record(added.as_secs_f64());
+}
+
+/// The class of a status, as a label.
+pub(crate) const fn class(status: u16) -> &'static str {
+    match status {
         0..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",
         _ => "5xx",
-    };
-    metrics::counter!("waypost_http_requests_total", "listener" => listener, "status" => class).increment(1);
-    metrics::histogram!("waypost_http_request_duration_seconds", "listener" => listener)
-        .record(took.as_secs_f64());
+    }
 }
 
 /// Metrics as Prometheus text

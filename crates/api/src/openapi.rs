@@ -8,7 +8,7 @@ use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder, Paths, S
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::error::{ErrorBody, ErrorContent, Issue};
-use crate::{health, metrics, routes};
+use crate::{connect, health, metrics, routes};
 
 const DESCRIPTION: &str = "\
 A self-hosted relay for Microsoft Graph change notifications, with Nango's wire format.
@@ -26,6 +26,13 @@ fields and query parameters are refused, and so is the header `Idempotency-Key` 
 const TAGS: &[(&str, &str)] = &[
     ("Integrations", "Providers and their settings in an environment."),
     ("Connections", "Customers' authorizations at a provider."),
+    ("Connect", "Links by which customers connect in a browser, and the pages behind them."),
+    (
+        "Subscriptions",
+        "Graph's change-notification subscriptions, and the templates that new connections get theirs from.",
+    ),
+    ("Certificates", "What rich notifications are encrypted for."),
+    ("Proxy", "Calls to the provider with a connection's token."),
     ("Webhook settings", "The environment's switches, its primary and secondary URL, its signing key."),
     ("Endpoints", "Callback URLs of your backend."),
     ("Events", "What was accepted, and what became of it."),
@@ -60,7 +67,15 @@ pub(crate) fn build() -> OpenApi {
             TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build()),
         ))
         .build();
-    let own = [ingress::document(), health::document(), metrics::document(), own_document()];
+    let own = [
+        routes::proxy::document(),
+        routes::connect_session::document(),
+        connect::document(),
+        ingress::document(),
+        health::document(),
+        metrics::document(),
+        own_document(),
+    ];
     let parts = routes::document_environment().chain(routes::document_admin()).chain(own);
     parts.for_each(|part| document.merge(part));
     document
@@ -109,6 +124,9 @@ fn components() -> Components {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
         .description(Some("An admin token, as `waypost admin token` makes it."));
+    let connect_session =
+        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("The token of a connect session."));
+    components.add_security_scheme("connect_session", SecurityScheme::Http(connect_session.build()));
     components.add_security_scheme("api_key", SecurityScheme::Http(api_key.build()));
     let metrics = Http::builder()
         .scheme(HttpAuthScheme::Bearer)

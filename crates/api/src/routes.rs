@@ -7,14 +7,20 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod audit_log;
+pub mod certificates;
+pub mod connect_session;
+pub mod connect_sessions;
 pub mod connections;
 pub mod deliveries;
 pub mod endpoints;
 pub mod environments;
 pub mod events;
 pub mod integrations;
+pub mod proxy;
 pub mod queue;
 pub mod rejections;
+pub mod subscription_templates;
+pub mod subscriptions;
 mod table;
 pub mod webhook_settings;
 
@@ -23,7 +29,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::error::ApiError;
 
-pub(crate) use table::{Renamed, Table, refuse_unread_query};
+pub(crate) use table::{Renamed, Table, refuse_unread_query, routed};
 
 /// Declares the routes of a module: handlers with an actix method attribute below a `#[utoipa::path]`.
 ///
@@ -73,8 +79,12 @@ type Resource = (fn(&mut web::ServiceConfig), fn() -> OpenApi);
 /// The environment API: served at `/` with an API key, and under `/admin/environments/{environment}` with an admin token.
 const ENVIRONMENT: &[Resource] = &[
     (integrations::configure, integrations::document),
+    (certificates::configure, certificates::document),
     (connections::configure, connections::document),
     (connections::old_metadata::configure, connections::old_metadata::document),
+    (subscriptions::configure, subscriptions::document),
+    (subscription_templates::configure, subscription_templates::document),
+    (connect_sessions::configure, connect_sessions::document),
     (endpoints::configure, endpoints::document),
     (webhook_settings::configure, webhook_settings::document),
     (events::configure, events::document),
@@ -113,10 +123,10 @@ pub(crate) fn document_admin() -> impl Iterator<Item = OpenApi> {
 
 /// What no route takes: 405 where another method would do, else 404.
 pub(crate) async fn refuse(request: HttpRequest) -> Result<actix_web::HttpResponse, ApiError> {
-    let table = request.app_data::<std::rc::Rc<Table>>();
-    let methods = table.map(|table| table.methods_of(request.path())).unwrap_or_default();
+    let (table, path) = (request.app_data::<std::rc::Rc<Table>>(), routed(request.match_info()));
+    let methods = table.map(|table| table.methods_of(path)).unwrap_or_default();
     if methods.is_empty() {
-        return Err(match not_built_yet(request.path()) {
+        return Err(match not_built_yet(path) {
             Some(what) => ApiError::not_found(format!("This version of Waypost has no {what} yet")),
             None => ApiError::not_found("There is nothing at this path"),
         });
@@ -130,17 +140,13 @@ fn not_built_yet(path: &str) -> Option<&'static str> {
         path.strip_prefix("/admin/environments/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
     let mut segments = below_environment.unwrap_or(path).split('/').filter(|segment| !segment.is_empty());
     match segments.next()? {
-        "proxy" => Some("proxy"),
         "providers" => Some("list of providers"),
-        "connect" => Some("connect sessions"),
         "sync" => Some("catching up on demand"),
-        "subscriptions" => Some("subscriptions of its own"),
         "replays" => Some("replays"),
         "stats" => Some("statistics"),
         "admin" if segments.next() == Some("scheduler") => Some("scheduler of subscriptions"),
         "events" if segments.nth(1) == Some("replay") => Some("replays"),
         "integrations" => match segments.nth(1)? {
-            "subscription-templates" => Some("subscription templates"),
             "certificates" => Some("certificates"),
             _ => None,
         },

@@ -21,7 +21,12 @@ use waypost_core::hand_off::HandOff;
 use waypost_egress::guard::Guard;
 use waypost_egress::webhook::WebhookClient;
 use waypost_postgres::Store;
+use waypost_upstream::certificates::Certificates;
 use waypost_upstream::connect::Connector;
+use waypost_upstream::connect::onboarding::Onboarding;
+use waypost_upstream::proxy::Proxy;
+use waypost_upstream::subscriptions::Subscriptions;
+use waypost_upstream::tokens::Tokens;
 
 use crate::auth::admin::Verifiers;
 use crate::head::head;
@@ -32,7 +37,7 @@ use crate::routes::{self, Table};
 use crate::server::tls::{TlsError, TlsFiles};
 use crate::surroundings::{Settings, Surroundings};
 use crate::trace::{Listener, trace};
-use crate::{auth, health, metrics, openapi};
+use crate::{auth, connect, health, metrics, openapi};
 
 pub mod tls;
 
@@ -85,6 +90,16 @@ pub struct Parts {
     pub settings: Settings,
     /// Makes connections, with their first token.
     pub connector: Connector,
+    /// Connects customers in their browsers.
+    pub onboarding: Onboarding,
+    /// Gets connections' tokens.
+    pub tokens: Tokens,
+    /// Makes certificates for encrypted notifications.
+    pub certificates: Certificates,
+    /// Makes, keeps and ends subscriptions at Graph.
+    pub subscriptions: Subscriptions,
+    /// Calls providers as connections.
+    pub proxy: Proxy,
     /// Judges the URLs that customers write.
     pub guard: Arc<Guard>,
     /// Sends test deliveries.
@@ -208,6 +223,8 @@ fn public(config: &Config, parts: &Parts) -> Result<(Server, SocketAddr), Server
         .backlog(BACKLOG)
         .max_connections(MOST_CONNECTIONS)
         .client_request_timeout(HEADERS_WITHIN)
+        // Who hangs up waits for nothing: what a proxied call still does at the provider ends with it.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(config.shutdown_grace.as_secs())
         .disable_signals();
     let server = match tls {
@@ -249,18 +266,29 @@ fn bind(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, Sock
 
 fn public_routes(app: &mut ServiceConfig, parts: &Parts, serves_api: bool) {
     shared(app, parts, Listener::Public);
-    let environment = serves_api.then(routes::document_environment).into_iter().flatten();
-    app.app_data(Rc::new(Table::of(environment.chain([health::document()]), "")))
-        .configure(health::configure)
-        .default_service(web::to(routes::refuse));
+    let mut table = Table::of([health::document()], "");
+    if serves_api {
+        table.add(
+            routes::document_environment().chain([
+                routes::proxy::document(),
+                routes::connect_session::document(),
+                connect::document(),
+            ]),
+            "",
+        );
+    }
+    app.app_data(Rc::new(table)).configure(health::configure).default_service(web::to(routes::refuse));
     if let Some(ingress) = &parts.ingress {
         app.app_data(web::Data::from(Arc::clone(ingress))).configure(ingress::configure);
     }
     if serves_api {
+        app.app_data(web::Data::new(parts.onboarding.clone()))
+            .configure(routes::connect_session::configure)
+            .configure(connect::configure);
         // Takes every path that is left, so it must stand last.
         let api =
             web::scope("").wrap(from_fn(auth::key::authenticate)).configure(routes::configure_environment);
-        app.service(api);
+        app.app_data(web::Data::new(parts.proxy.clone())).service(api.configure(routes::proxy::configure));
     }
 }
 
@@ -293,5 +321,6 @@ fn shared(app: &mut ServiceConfig, parts: &Parts, listener: Listener) {
         .app_data(web::Data::new(parts.clock.clone()))
         .app_data(web::Data::new(parts.store.clone()))
         .app_data(web::Data::new(parts.readiness.clone()))
+        .app_data(web::Data::new(parts.certificates.clone()))
         .app_data(web::Data::new(Surroundings::of(parts)));
 }

@@ -16,6 +16,8 @@ use waypost_egress::guard::{Guard, Refused};
 use waypost_egress::webhook::{Overloaded, WebhookClient};
 use waypost_postgres::endpoint::UrlChange;
 use waypost_upstream::connect::Connector;
+use waypost_upstream::subscriptions::Subscriptions;
+use waypost_upstream::tokens::Tokens;
 
 use crate::error::{ApiError, Issue};
 use crate::server::Parts;
@@ -42,6 +44,8 @@ pub(crate) struct Surroundings {
     pub(crate) settings: Settings,
     pub(crate) connector: Connector,
     pub(crate) webhooks: WebhookClient,
+    pub(crate) tokens: Tokens,
+    pub(crate) subscriptions: Subscriptions,
     guard: Arc<Guard>,
     tenant_connected: Arc<Notify>,
     endpoint_changed: Arc<Notify>,
@@ -60,6 +64,8 @@ impl Surroundings {
             settings: parts.settings.clone(),
             connector: parts.connector.clone(),
             webhooks: parts.webhooks.clone(),
+            tokens: parts.tokens.clone(),
+            subscriptions: parts.subscriptions.clone(),
             guard: Arc::clone(&parts.guard),
             tenant_connected: Arc::clone(&parts.tenant_connected),
             endpoint_changed: Arc::clone(&parts.endpoint_changed),
@@ -106,6 +112,8 @@ impl Surroundings {
         if has_tenant {
             self.tenant_connected.notify_one();
         }
+        // Its templates are due, if it has any.
+        self.subscriptions.wake();
         self.hand_off.unleased_work();
     }
 

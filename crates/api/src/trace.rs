@@ -1,7 +1,8 @@
 //! What every request gets: an id, a span, a line in the log when it fails, and its place in the metrics.
 //!
 //! The id is made here, never taken from a caller: it must not be forged into somebody else's trail. Queries, bodies and
-//! headers are not logged; they may hold secrets.
+//! headers are not logged; they may hold secrets. Nor is the path of a proxied call, which names the
+//! provider's customers, or a customer's link.
 
 use std::time::Instant;
 
@@ -16,6 +17,8 @@ use waypost_core::clock::SharedClock;
 use crate::error::{ApiError, chain};
 
 const HEADER: HeaderName = HeaderName::from_static("request-id");
+/// In its place where a provider's own `request-id` is passed on.
+const OTHER_HEADER: HeaderName = HeaderName::from_static("waypost-request-id");
 
 /// Which listener a request came in at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,15 @@ impl Listener {
 #[derive(Debug, Clone)]
 struct RequestId(String);
 
+/// When a request began.
+#[derive(Debug, Clone, Copy)]
+struct Started(Instant);
+
+/// When `request` began; `None` only where the middleware doesn't run.
+pub(crate) fn started_at(request: &HttpRequest) -> Option<Instant> {
+    request.extensions().get::<Started>().map(|started| started.0)
+}
+
 /// The id of `request`; empty only where the middleware doesn't run, as in tests of an extractor.
 pub(crate) fn request_id(request: &HttpRequest) -> String {
     request_id_of(&request.extensions())
@@ -55,17 +67,19 @@ pub(crate) async fn trace<B: MessageBody>(
     let listener = request.app_data::<Listener>().copied().unwrap_or(Listener::Public);
     let id = new_id(&request);
     request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(Started(started));
     let span = tracing::info_span!(
         "request",
         request.id = id,
         http.request.method = request.method().as_str(),
-        url.path = request.path(),
+        url.path = shown(request.path()),
     );
     let mut answer = next.call(request).instrument(span.clone()).await;
     let status = match &mut answer {
         Ok(response) => {
             if let Ok(value) = HeaderValue::from_str(&id) {
-                response.headers_mut().insert(HEADER, value);
+                let name = if response.headers().contains_key(HEADER) { OTHER_HEADER } else { HEADER };
+                response.headers_mut().insert(name, value);
             }
             if let Some(error) = response.response().error() {
                 span.in_scope(|| log(error));
@@ -79,6 +93,17 @@ pub(crate) async fn trace<B: MessageBody>(
     };
     crate::metrics::count_request(listener.as_str(), status, started.elapsed());
     answer
+}
+
+fn shown(path: &str) -> &str {
+    if path.starts_with("/proxy/") {
+        "/proxy"
+    } else if path.starts_with("/connect/") && !path.starts_with("/connect/session") {
+        // The rest is the secret part of a customer's link.
+        "/connect"
+    } else {
+        path
+    }
 }
 
 fn new_id(request: &ServiceRequest) -> String {

@@ -14,7 +14,7 @@ use waypost_postgres::{Actor, ActorKind, Store};
 
 use crate::auth::{Caller, bearer, refuse_idempotency_key};
 use crate::error::{ApiError, Unauthorized};
-use crate::routes::Table;
+use crate::routes::{Table, routed};
 
 /// Puts the [`Caller`] into requests for routes of the environment API, or refuses. Other paths pass: they get their 404
 /// or 405 from the default service.
@@ -22,8 +22,8 @@ pub(crate) async fn authenticate<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
-    let serves =
-        request.app_data::<Rc<Table>>().is_none_or(|table| table.serves(request.method(), request.path()));
+    let path = routed(request.match_info());
+    let serves = request.app_data::<Rc<Table>>().is_none_or(|table| table.serves(request.method(), path));
     if serves {
         let caller = caller(&request).await;
         match caller.and_then(|caller| refuse_idempotency_key(&request).map(|()| caller)) {

@@ -135,9 +135,24 @@ fn every_other_refusal_has_its_status_and_code() {
             ),
         ),
         (
-            ApiError::InvalidCredentials { message: "no".to_owned(), payload: json!({ "connection": {} }) },
-            424,
+            ApiError::InvalidCredentials {
+                code: "invalid_credentials",
+                refused: true,
+                message: "no".to_owned(),
+                payload: json!({ "connection": {} }),
+            },
+            400,
             credentials,
+        ),
+        (
+            ApiError::InvalidCredentials {
+                code: "connection_refresh_backoff",
+                refused: false,
+                message: "no".to_owned(),
+                payload: json!({}),
+            },
+            424,
+            json!({"error": {"message": "no", "code": "connection_refresh_backoff", "payload": {}}}),
         ),
         (
             ApiError::BadGateway { code: "upstream_unreachable", message: "no".to_owned() },

@@ -148,6 +148,9 @@ impl Flusher {
         if stored.placed.unleased {
             self.hand_off.unleased_work();
         }
+        if stored.placed.batch.events.iter().any(|event| event.rich) {
+            self.hand_off.unproven_events();
+        }
         if stored.placed.copies_wait {
             self.hand_off.unmatched_work();
         }

@@ -2,9 +2,10 @@
 //!
 //! Most are served at the singular paths of older clients too.
 
-mod end_user;
+pub(crate) mod end_user;
 mod input;
 mod list;
+mod live;
 mod metadata;
 pub(crate) mod old_metadata;
 mod view;
@@ -16,6 +17,7 @@ use waypost_core::connection::ConnectionId;
 use waypost_core::integration::UniqueKey;
 use waypost_core::scope::Scope;
 use waypost_postgres::connection::Found;
+use waypost_upstream::tokens::Freshness;
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
@@ -28,7 +30,7 @@ use crate::time::{nango, nango_with_offset};
 use input::{Changes, Wanted};
 use list::{ListQuery, list};
 use metadata::{MetadataBody, MetadataEcho, change};
-use view::{ConnectionList, ConnectionView};
+use view::{ConnectionList, ConnectionView, Shown};
 use waypost_postgres::connection::MetadataChange;
 
 /// Names a connection, with its integration's key.
@@ -55,11 +57,11 @@ struct Owner {
 struct Reading {
     /// The unique key of the connection's integration.
     provider_config_key: String,
-    /// Get a new token first. Not available in this version.
+    /// Get a new token first, even where it failed a moment ago.
     #[serde(default)]
     #[param(required = false)]
     force_refresh: bool,
-    /// Show the refresh token; client credentials have none.
+    /// Show the refresh token of a user's sign-in; client credentials have none.
     #[serde(default)]
     #[param(required = false)]
     refresh_token: bool,
@@ -125,8 +127,10 @@ async fn list_connections(
 /// Create or replace a connection
 ///
 /// Of a connection that exists already, `connection_config` and `credentials` are replaced, other parts only when given.
-/// Without `connection_id` a new one gets a UUID. `token` may be absent; so may the credentials, where the integration
-/// holds an app registration. A `connection_config.tenantId` that is a domain is resolved to the tenant's GUID.
+/// Without `connection_id` a new one gets a UUID. `token` may be absent: then one is gotten at once, and where the sign-in
+/// host refuses, the connection is made all the same and shows why (`errors`, `credentials_error`). The credentials may be
+/// absent where the integration holds an app registration. A `connection_config.tenantId` that is a domain is resolved to
+/// the tenant's GUID.
 #[utoipa::path(
     post,
     path = "/connections",
@@ -153,13 +157,16 @@ async fn create_connection(
     let upserted = authorized.tenant.upsert_connection(new, surroundings.settings.max_age).await?;
     let connection = upserted.ok_or_else(unknown)?.connection;
     surroundings.connection_written(connection.tenant.is_some());
-    let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
-    Ok(HttpResponse::Created().json(ConnectionView::of(connection, shown, nango)))
+    let signed_in = live::first(&authorized.tenant, &surroundings.tokens, connection.key).await?;
+    let shown =
+        if authorized.caller.may(Scope::ConnectionsReadCredentials) { Shown::Usual } else { Shown::None };
+    Ok(HttpResponse::Created().json(ConnectionView::of(connection, signed_in, shown, nango)))
 }
 
 /// Get a connection
 ///
-/// `credentials` is `{}` for keys without `environment:connections:read_credentials`.
+/// `credentials` hold a token that is good now, gotten anew where it is due. They are `{}` for keys without
+/// `environment:connections:read_credentials`.
 #[utoipa::path(
     get,
     path = "/connections/{connection_id}",
@@ -168,16 +175,19 @@ async fn create_connection(
     params(Address, Reading),
     responses(
         (status = 200, description = "The connection", body = ConnectionView),
-        (status = 400, description = "No such integration, or a query parameter is unknown or invalid", body = ErrorBody),
+        (status = 400, description = "No such integration, a query parameter is unknown or invalid, or the sign-in host \
+                                      refuses the credentials", body = ErrorBody),
         (status = 401, description = "No valid API key", body = ErrorBody),
         (status = 403, description = "The key lacks `environment:connections:read`, or may not refresh", body = ErrorBody),
         (status = 404, description = "No such connection", body = ErrorBody),
+        (status = 424, description = "There is no token, for a reason that passes, or it is too soon to ask again", body = ErrorBody),
     )
 )]
 async fn get_connection(
     authorized: Authorized<scope::ConnectionsRead>,
     address: Path<Address>,
     reading: Query<Reading>,
+    surroundings: web::Data<Surroundings>,
 ) -> Result<HttpResponse, ApiError> {
     let reading = reading.0;
     let shown = authorized.caller.may(Scope::ConnectionsReadCredentials);
@@ -193,11 +203,22 @@ async fn get_connection(
         authorized.tenant.find_connection(&names.integration, &names.id).await?
     };
     let connection = known(found)?;
-    if reading.force_refresh {
-        let message = "This version of Waypost can't get tokens yet: leave force_refresh out";
-        return Err(ApiError::bad_request("refresh_not_available", message));
-    }
-    Ok(HttpResponse::Ok().json(ConnectionView::of(connection, shown, nango_with_offset)))
+    let (tenant, key) = (&authorized.tenant, connection.key);
+    let signed_in = if shown {
+        let freshness = if reading.force_refresh { Freshness::Forced } else { Freshness::Cached };
+        match live::current(tenant, &surroundings.tokens, key, freshness).await {
+            Ok(signed_in) => signed_in,
+            Err(error) => return Err(live::refused(tenant, connection, error).await),
+        }
+    } else {
+        live::known(tenant, key).await?
+    };
+    let shown = match (shown, reading.refresh_token) {
+        (false, _) => Shown::None,
+        (true, false) => Shown::Usual,
+        (true, true) => Shown::WithRefreshToken,
+    };
+    Ok(HttpResponse::Ok().json(ConnectionView::of(connection, signed_in, shown, nango_with_offset)))
 }
 
 /// Change a connection

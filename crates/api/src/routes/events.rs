@@ -12,7 +12,7 @@ use waypost_core::connection::ConnectionId;
 use waypost_core::event::{EventKind, EventStatus, UnknownWord};
 use waypost_core::id::{EventId, TenantId};
 use waypost_core::integration::UniqueKey;
-use waypost_postgres::event::{EventDetail, EventFilter, StoredEvent, SubscriptionRef};
+use waypost_postgres::event::{EventDetail, EventFilter, StoredEvent, StoredProof, SubscriptionRef};
 
 use crate::auth::{Authorized, scope};
 use crate::error::{ApiError, ErrorBody};
@@ -119,8 +119,27 @@ pub(crate) struct DetailView {
     /// What is forwarded: of a `forward` the notification collection, of a notice all of it. Each `clientState` is masked.
     #[schema(value_type = Object)]
     payload: Box<RawValue>,
+    /// What is thought of each encrypted item. Items that are not in it hold nothing encrypted, or nobody has looked yet.
+    proofs: Vec<ProofView>,
     /// The newest first.
     deliveries: Vec<DeliveryView>,
+}
+
+/// What is thought of an encrypted item.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ItemProof)]
+pub(crate) struct ProofView {
+    /// Its place in `payload.value`, from 0.
+    item: u32,
+    /// Its key, as `waypost-item-keys` has it.
+    item_key: String,
+    /// `proven`: it goes out; `pending`: it waits; `unopened`: the others went out without it; `quarantined`: it is taken
+    /// out.
+    status: &'static str,
+    /// Why it doesn't go out, as a word.
+    reason: Option<&'static str>,
+    /// The same for people.
+    message: Option<String>,
 }
 
 impl From<StoredEvent> for EventView {
@@ -139,11 +158,24 @@ impl From<StoredEvent> for EventView {
     }
 }
 
+impl From<StoredProof> for ProofView {
+    fn from(proof: StoredProof) -> Self {
+        Self {
+            item: proof.item,
+            item_key: proof.item_key,
+            status: proof.verdict.status(),
+            reason: proof.verdict.reason(),
+            message: proof.verdict.message(),
+        }
+    }
+}
+
 impl From<EventDetail> for DetailView {
     fn from(detail: EventDetail) -> Self {
         Self {
             event: detail.event.into(),
             payload: detail.payload,
+            proofs: detail.proofs.into_iter().map(ProofView::from).collect(),
             deliveries: detail.deliveries.into_iter().map(DeliveryView::from).collect(),
         }
     }
@@ -246,11 +278,12 @@ mod tests {
                 received_at: DateTime::from_timestamp_millis(1_800_000_000_120).unwrap(),
             },
             payload: RawValue::from_string(r#"{"value":[{"n":1e400}]}"#.to_owned()).unwrap(),
+            proofs: Vec::new(),
             deliveries: Vec::new(),
         };
         assert_eq!(
             serde_json::to_string(&DetailView::from(detail)).unwrap(),
-            r#"{"id":"evt_01h455vb4pex5vsknk084sn02q","kind":"forward","status":"unrouted","connection_id":null,"provider_config_key":"graph-cc","tenant_id":null,"items":1,"subscriptions":[],"received_at":"2027-01-15T08:00:00.120Z","payload":{"value":[{"n":1e400}]},"deliveries":[]}"#
+            r#"{"id":"evt_01h455vb4pex5vsknk084sn02q","kind":"forward","status":"unrouted","connection_id":null,"provider_config_key":"graph-cc","tenant_id":null,"items":1,"subscriptions":[],"received_at":"2027-01-15T08:00:00.120Z","payload":{"value":[{"n":1e400}]},"proofs":[],"deliveries":[]}"#
         );
     }
 

@@ -179,7 +179,7 @@ fn written(
     let refused =
         |message: &str| ApiError::invalid_body(vec![Issue::at(&["uniqueKey"], "invalid_string", message)]);
     match outcome {
-        Written::Done(integration) => Ok(integration),
+        Written::Done(integration) => Ok(*integration),
         Written::Unknown => Err(unknown()),
         Written::KeyTaken => Err(refused(taken)),
         Written::HasConnections => Err(refused("Can't rename an integration with active connections")),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use actix_web::dev::{Handler, ResourceDef};
+use actix_web::dev::{Handler, Path, ResourceDef, Url};
 use actix_web::http::Method;
 use actix_web::{FromRequest, HttpRequest, Responder, web};
 use utoipa::openapi::path::{Operation, ParameterIn};
@@ -27,24 +27,29 @@ struct Entry {
     methods: BTreeSet<&'static str>,
     /// Those of the methods that read a query.
     queried: BTreeSet<&'static str>,
+    /// Whether HEAD has no handler of its own and is answered as GET is: see `crate::head`.
+    head_is_get: bool,
 }
 
 impl Entry {
     fn of(path: &str, item: &PathItem) -> Self {
+        // A path that ends with the parameter `path` stands for everything below, whatever its query.
+        let everything_below = path.ends_with("/{path}");
+        let tail = if everything_below { "*" } else { "" };
         let mut entry = Self {
-            pattern: ResourceDef::new(path),
+            pattern: ResourceDef::new(format!("{path}{tail}")),
             parameters: path.matches('{').count(),
             methods: BTreeSet::new(),
             queried: BTreeSet::new(),
+            head_is_get: item.get.is_some() && item.head.is_none(),
         };
         for (method, operation) in operations(item) {
             entry.methods.insert(method);
-            if reads_query(operation) {
+            if everything_below || reads_query(operation) {
                 entry.queried.insert(method);
             }
         }
-        // Whatever takes GET takes HEAD: see `crate::head`.
-        if entry.methods.contains("GET") {
+        if entry.head_is_get {
             entry.methods.insert("HEAD");
         }
         entry
@@ -72,6 +77,11 @@ impl Table {
         self.methods_of(path).contains(method.as_str())
     }
 
+    /// Whether HEAD at `path` is answered as GET is.
+    pub(crate) fn head_is_get(&self, path: &str) -> bool {
+        self.fitting(path).any(|entry| entry.head_is_get)
+    }
+
     /// The methods that `path` takes.
     pub(crate) fn methods_of(&self, path: &str) -> BTreeSet<&'static str> {
         self.fitting(path).flat_map(|entry| entry.methods.iter().copied()).collect()
@@ -90,10 +100,16 @@ impl Table {
     }
 }
 
+/// The path by which requests are routed: escaped letters count as the letters. What decides by the path of a request has
+/// to take this one, or it would decide about another path than the one that is served.
+pub(crate) fn routed(path: &Path<Url>) -> &str {
+    path.as_str()
+}
+
 /// Refuses a query that nobody would read. One that is read is refused by its reader where it makes no sense.
 pub(crate) fn refuse_unread_query(request: &HttpRequest) -> Result<(), ApiError> {
     let table = request.app_data::<std::rc::Rc<Table>>();
-    if table.is_none_or(|table| table.reads_query(request.method(), request.path())) {
+    if table.is_none_or(|table| table.reads_query(request.method(), routed(request.match_info()))) {
         return Ok(());
     }
     parse_query::<NoFilters>(request.query_string()).map(|_| ())
@@ -107,6 +123,8 @@ fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation
         ("POST", &item.post),
         ("DELETE", &item.delete),
         ("PATCH", &item.patch),
+        ("HEAD", &item.head),
+        ("OPTIONS", &item.options),
     ]
     .into_iter()
     .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))

@@ -92,6 +92,7 @@ impl<'a> Placing<'a> {
             body: event.body.clone(),
             item_keys: Arc::from(event.item_keys.as_str()),
             rich: event.rich,
+            fetch: integration.wish(connection.key),
         };
         for candidate in endpoint::route(&set.candidates, Some(connection), subject) {
             self.add_delivery(event, candidate, set, &message);

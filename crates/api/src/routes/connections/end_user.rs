@@ -14,7 +14,7 @@ const LONGEST: usize = 255;
 /// An end user, as it is given.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EndUser {
+pub(crate) struct EndUser {
     id: String,
     email: Option<String>,
     display_name: Option<String>,
@@ -50,7 +50,7 @@ pub(super) struct EndUserView {
 
 impl EndUser {
     /// The end user as it is kept.
-    pub(super) fn check(self) -> Result<Map<String, Value>, ApiError> {
+    pub(crate) fn check(self) -> Result<Map<String, Value>, ApiError> {
         let refused = |field: &str, message: &str| {
             Err(ApiError::invalid_body(vec![Issue::at(&["end_user", field], "custom", message)]))
         };

@@ -9,11 +9,13 @@ use uuid::Uuid;
 use waypost_core::connection::{ClientCredentials, ConnectionId};
 use waypost_core::id::TenantId;
 use waypost_core::integration::{Integration, UniqueKey};
+use waypost_core::provider::catalogue::AuthMode;
 use waypost_core::tags::Tags;
 use waypost_postgres::connection::{ConnectionChanges, NewConnection};
 use waypost_upstream::connect::TENANT;
 
 use super::end_user::EndUser;
+use crate::credentials;
 use crate::error::{ApiError, Issue};
 use crate::extract::{as_object, given, given_object};
 use crate::nango::null_is_empty;
@@ -67,7 +69,7 @@ pub(super) struct Changes {
     webhook_url_override: Option<String>,
 }
 
-/// Client credentials.
+/// Credentials: `client_id` with `client_secret`, or with `client_certificate` and `client_private_key`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ConnectionCredentials)]
@@ -79,12 +81,25 @@ struct Credentials {
     client_id: Option<String>,
     #[schema(value_type = Option<String>)]
     client_secret: Option<SecretString>,
+    /// When the client secret ends, to be warned 30 and 7 days ahead.
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    /// A certificate that is registered with the app (PEM), in place of the secret.
+    client_certificate: Option<String>,
+    /// Its private key (PEM, without a password). Never shown again.
+    #[schema(value_type = Option<String>)]
+    client_private_key: Option<SecretString>,
     /// An access token that there is already.
     #[schema(value_type = Option<String>)]
     token: Option<SecretString>,
-    /// When that token ends.
+    /// The same, as `OAUTH2` calls it.
+    #[schema(value_type = Option<String>)]
+    access_token: Option<SecretString>,
+    /// When that token ends. It is used until then; without it a new one is gotten at once.
     #[serde(default, deserialize_with = "read")]
     expires_at: Option<DateTime<Utc>>,
+    /// The refresh token of a user's sign-in; for `OAUTH2` only.
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<SecretString>,
 }
 
 impl Wanted {
@@ -113,10 +128,16 @@ impl Wanted {
         let changes = changes.check(surroundings).await?;
         let config = self.connection_config.unwrap_or_default();
         let tenant = resolve(&config, surroundings).await?;
+        if tenant.is_none() && integration.provider.auth_mode() != AuthMode::Delegated {
+            return Err(refused(
+                "connection_validation_failed",
+                "Required: the id of the customer's Entra tenant (a GUID) or one of its domains",
+            ));
+        }
         Ok(NewConnection {
             integration: self.provider_config_key,
             id: self.connection_id.map_or_else(new_id, Ok)?,
-            tenant: Some(tenant),
+            tenant,
             config,
             credentials,
             metadata: self.metadata,
@@ -125,21 +146,20 @@ impl Wanted {
     }
 }
 
-/// The tenant that a configuration names. Without one a connection would never get an event, nor a token.
-async fn resolve(config: &Map<String, Value>, surroundings: &Surroundings) -> Result<TenantId, ApiError> {
-    let refused = |code, message: String| {
-        let issue = Issue::at(&["connection_config", TENANT], "custom", message.clone());
-        let message = format!("connection_config.{TENANT}: {message}");
-        ApiError::Invalid { code, message, issues: vec![issue] }
-    };
-    match surroundings.connector.resolve_tenant(config).await {
-        Ok(Some(tenant)) => Ok(tenant),
-        Ok(None) => Err(refused(
-            "connection_validation_failed",
-            "Required: the id of the customer's Entra tenant (a GUID) or one of its domains".to_owned(),
-        )),
-        Err(problem) => Err(refused("invalid_body", problem.to_string())),
-    }
+/// The tenant that a configuration names. An app that signs in by itself can't do without: its connection would never get
+/// an event, nor a token. Of a user's sign-in it is known where the user came from.
+async fn resolve(
+    config: &Map<String, Value>,
+    surroundings: &Surroundings,
+) -> Result<Option<TenantId>, ApiError> {
+    let resolved = surroundings.connector.resolve_tenant(config).await;
+    resolved.map_err(|problem| refused("invalid_body", &problem.to_string()))
+}
+
+fn refused(code: &'static str, message: &str) -> ApiError {
+    let issue = Issue::at(&["connection_config", TENANT], "custom", message);
+    let message = format!("connection_config.{TENANT}: {message}");
+    ApiError::Invalid { code, message, issues: vec![issue] }
 }
 
 fn new_id() -> Result<ConnectionId, ApiError> {
@@ -162,29 +182,52 @@ impl Changes {
 
 impl Credentials {
     fn check(self, integration: &Integration) -> Result<ClientCredentials, ApiError> {
-        let mode = integration.provider.auth_mode().as_str();
-        if self.kind != mode {
-            let message = format!("Provider {mode} does not support {} auth", self.kind);
+        let mode = integration.provider.auth_mode();
+        if !credentials::fits(&self.kind, mode) {
+            let message = format!("Provider {} does not support {} auth", mode.as_str(), self.kind);
             return Err(ApiError::invalid_field(&["credentials", "type"], message));
         }
-        let parts = [
-            ("client_id", self.client_id.as_deref()),
-            ("client_secret", self.client_secret.as_ref().map(SecretString::expose_secret)),
-            ("token", self.token.as_ref().map(SecretString::expose_secret)),
-        ];
-        let fits = |text: &str| (1..=LONGEST_CREDENTIAL).contains(&text.len());
-        if let Some((name, _)) = parts.into_iter().find(|(_, text)| text.is_some_and(|text| !fits(text))) {
-            let message = format!("1 to {LONGEST_CREDENTIAL} bytes are wanted");
-            return Err(ApiError::invalid_field(&["credentials", name], message));
+        self.check_lengths()?;
+        let refused = |path: &[&str], message: &str| Err(ApiError::invalid_field(path, message));
+        if self.refresh_token.is_some() && mode != AuthMode::Delegated {
+            return refused(&["credentials", "refresh_token"], "only OAUTH2 has refresh tokens");
         }
-        if self.client_id.is_some() != self.client_secret.is_some() {
-            return Err(ApiError::invalid_field(&["credentials"], "client_id and client_secret go together"));
+        let certificate = credentials::certificate(self.client_certificate, self.client_private_key)?;
+        if self.client_id.is_some() != (self.client_secret.is_some() || certificate.is_some()) {
+            let message =
+                "client_id and client_secret (or client_certificate with client_private_key) go together";
+            return refused(&["credentials"], message);
+        }
+        if mode == AuthMode::Certificate && self.client_id.is_some() && certificate.is_none() {
+            return refused(&["credentials", "client_certificate"], "this provider wants a certificate");
         }
         Ok(ClientCredentials {
             client_id: self.client_id,
             client_secret: self.client_secret,
-            token: self.token,
+            client_secret_expires_at: self.client_secret_expires_at,
+            certificate,
+            token: self.token.or(self.access_token),
             expires_at: self.expires_at,
+            refresh_token: self.refresh_token,
         })
+    }
+
+    fn check_lengths(&self) -> Result<(), ApiError> {
+        let text = |secret: &Option<SecretString>| secret.as_ref().map(|text| text.expose_secret().len());
+        let parts = [
+            ("client_id", self.client_id.as_ref().map(String::len)),
+            ("client_secret", text(&self.client_secret)),
+            ("token", text(&self.token)),
+            ("access_token", text(&self.access_token)),
+            ("refresh_token", text(&self.refresh_token)),
+        ];
+        let fits = |length: usize| (1..=LONGEST_CREDENTIAL).contains(&length);
+        match parts.into_iter().find(|(_, length)| length.is_some_and(|length| !fits(length))) {
+            Some((name, _)) => {
+                let message = format!("1 to {LONGEST_CREDENTIAL} bytes are wanted");
+                Err(ApiError::invalid_field(&["credentials", name], message))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -42,7 +42,13 @@ impl Trial {
             "type": "endpoint",
         });
         let event = EventId::at(now);
-        let message = Message { event, body: body.to_string().into(), item_keys: Arc::from(""), rich: false };
+        let message = Message {
+            event,
+            body: body.to_string().into(),
+            item_keys: Arc::from(""),
+            rich: false,
+            fetch: None,
+        };
         Self { message, stamp: Stamp { delivery: DeliveryId::at(now), attempt: 1, at: now } }
     }
 

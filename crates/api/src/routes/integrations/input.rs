@@ -1,16 +1,18 @@
 //! What is asked of integrations, and whether it can be.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use waypost_core::account::Name;
 use waypost_core::integration::{AppCredentials, UniqueKey};
 use waypost_core::provider::Provider;
 use waypost_core::provider::catalogue::AuthMode;
+use waypost_core::provider::graph::fetch::Select;
+use waypost_core::proxy::{MOST_TOKEN_HOSTS, TokenHost};
 use waypost_postgres::integration::{IntegrationChanges, NewIntegration};
 
+use crate::credentials;
 use crate::error::{ApiError, Issue};
 use crate::extract::{as_object, given, given_object};
 use crate::nango::not_built;
@@ -39,9 +41,14 @@ pub(super) struct Wanted {
     credentials: Option<AppRegistration>,
     /// True when absent.
     forward_webhooks: Option<bool>,
-    /// Settings of the provider; none of the providers here has any.
-    #[schema(value_type = Option<Object>)]
-    integration_config: Option<Map<String, Value>>,
+    /// Whether the changed resource is read at each delivery, with the connection's token, where a notification brings
+    /// no data: the item gains `fetchedContent`, or `fetchError`. False when absent.
+    fetch_resource: Option<bool>,
+    /// The properties to ask for then, separated by commas; all when absent.
+    #[schema(value_type = Option<String>, example = "subject,from,receivedDateTime")]
+    fetch_select: Option<Select>,
+    #[serde(default, deserialize_with = "as_object")]
+    integration_config: Option<Config>,
     #[serde(default, deserialize_with = "as_object")]
     custom: Option<Custom>,
     /// Not available in this version.
@@ -65,9 +72,17 @@ pub(super) struct Changes {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = bool)]
     forward_webhooks: Option<bool>,
+    /// Whether the changed resource is read at each delivery where a notification brings no data.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Object)]
-    integration_config: Option<Map<String, Value>>,
+    #[schema(value_type = bool)]
+    fetch_resource: Option<bool>,
+    /// The properties to ask for then; an empty text asks for all.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, example = "subject,from,receivedDateTime")]
+    fetch_select: Option<String>,
+    #[serde(default, deserialize_with = "given_object")]
+    #[schema(value_type = Config)]
+    integration_config: Option<Config>,
     #[serde(default, deserialize_with = "given_object")]
     #[schema(value_type = Custom)]
     custom: Option<Custom>,
@@ -85,8 +100,16 @@ struct AppRegistration {
     #[schema(example = "OAUTH2_CC")]
     kind: String,
     client_id: String,
-    #[schema(value_type = String)]
-    client_secret: SecretString,
+    /// Unless there is a certificate.
+    #[schema(value_type = Option<String>)]
+    client_secret: Option<SecretString>,
+    /// When the client secret ends, to be warned 30 and 7 days ahead.
+    client_secret_expires_at: Option<DateTime<Utc>>,
+    /// A certificate that is registered with the app (PEM), in place of the secret.
+    client_certificate: Option<String>,
+    /// Its private key (PEM, without a password). Never shown again.
+    #[schema(value_type = Option<String>)]
+    client_private_key: Option<SecretString>,
     /// Separated by commas.
     scopes: Option<String>,
 }
@@ -100,6 +123,24 @@ struct Custom {
     #[serde(rename = "webhookSecret", default, deserialize_with = "given")]
     #[schema(value_type = String)]
     webhook_secret: Option<SecretString>,
+}
+
+/// Settings of the provider and of calls to it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = IntegrationConfig)]
+struct Config {
+    /// Hosts beside the provider's own (with a port where it isn't 443) that a proxied call's `Base-Url-Override` may
+    /// name with the connection's token going along; at most 20, in place of all before. One in a private network is
+    /// taken here, but called only where the operator's `egress.allow` permits it.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["graph.example.com"]))]
+    proxy_token_hosts: Option<Vec<TokenHost>>,
+    /// Whether anybody who signs in with an account of an organization that let the app in before may connect it by a
+    /// connect link. False when absent: then only administrators may, who are known by the optional claim `wids` of the ID
+    /// token, or by a consent that nobody had given before. Only for apps that act by themselves.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool)]
+    connect_without_admin_proof: Option<bool>,
 }
 
 /// How a webhook secret is rotated.
@@ -121,7 +162,7 @@ impl Wanted {
             let message = format!("Provider \"{}\" does not exist", self.provider);
             ApiError::invalid_body(vec![Issue::at(&["provider"], "invalid_string", message)])
         })?;
-        refuse_config(self.integration_config.as_ref())?;
+        let config = self.integration_config.unwrap_or_default();
         refuse_dedupe_window(self.dedupe_window.as_deref())?;
         let webhook_secret = webhook_secret(self.custom)?.filter(|secret| !secret.expose_secret().is_empty());
         let own_name = || Name::parse(provider.display_name()).map_err(ApiError::internal);
@@ -130,50 +171,97 @@ impl Wanted {
             provider,
             display_name: self.display_name.map_or_else(own_name, Ok)?,
             forward_webhooks: self.forward_webhooks.unwrap_or(true),
-            credentials: self.credentials.map(AppRegistration::check).transpose()?,
+            credentials: self.credentials.map(|app| app.check(&[provider.auth_mode()])).transpose()?,
             webhook_secret,
+            connect_without_admin_proof: config.connect_without_admin_proof.unwrap_or_default(),
+            proxy_token_hosts: config.check()?.unwrap_or_default(),
+            fetch_resource: fetches(provider, self.fetch_resource)?,
+            fetch_select: self.fetch_select,
         })
     }
 }
 
 impl Changes {
     pub(super) fn check(self) -> Result<IntegrationChanges, ApiError> {
-        refuse_config(self.integration_config.as_ref())?;
+        let config = self.integration_config.unwrap_or_default();
         refuse_dedupe_window(self.dedupe_window.as_deref())?;
         Ok(IntegrationChanges {
             unique_key: self.unique_key,
             display_name: self.display_name,
             forward_webhooks: self.forward_webhooks,
-            credentials: self.credentials.map(AppRegistration::check).transpose()?,
+            credentials: self.credentials.map(|app| app.check(&AuthMode::ALL)).transpose()?,
             webhook_secret: webhook_secret(self.custom)?,
+            connect_without_admin_proof: config.connect_without_admin_proof,
+            proxy_token_hosts: config.check()?,
+            fetch_resource: self.fetch_resource,
+            fetch_select: self.fetch_select.as_deref().map(select).transpose()?,
         })
     }
 }
 
 impl AppRegistration {
-    fn check(self) -> Result<AppCredentials, ApiError> {
-        if self.kind != AuthMode::ClientCredentials.as_str() {
+    /// The registration, if it is of a type that signs in by one of `modes`.
+    fn check(self, modes: &[AuthMode]) -> Result<AppCredentials, ApiError> {
+        if !modes.iter().any(|mode| credentials::fits(&self.kind, *mode)) {
+            let wanted: Vec<&str> = modes.iter().map(|mode| mode.as_str()).collect();
+            let wanted = wanted.join(" or ");
             return Err(ApiError::invalid_field(
                 &["credentials", "type"],
-                "incompatible credentials auth type and provider auth: OAUTH2_CC is wanted",
+                format!("incompatible credentials auth type and provider auth: {wanted} is wanted"),
             ));
         }
         let fits = |text: &str| (1..=LONGEST_CREDENTIAL).contains(&text.len());
         let parts = [
             ("client_id", self.client_id.as_str()),
-            ("client_secret", self.client_secret.expose_secret()),
+            ("client_secret", self.client_secret.as_ref().map_or("-", SecretString::expose_secret)),
             ("scopes", self.scopes.as_deref().unwrap_or("-")),
         ];
         if let Some((name, _)) = parts.into_iter().find(|(_, text)| !fits(text)) {
             let message = format!("1 to {LONGEST_CREDENTIAL} bytes are wanted");
             return Err(ApiError::invalid_field(&["credentials", name], message));
         }
+        let certificate = credentials::certificate(self.client_certificate, self.client_private_key)?;
+        if self.client_secret.is_none() && certificate.is_none() {
+            let message = "a client secret is wanted, or a certificate with its private key";
+            return Err(ApiError::invalid_field(&["credentials", "client_secret"], message));
+        }
         Ok(AppCredentials {
             client_id: self.client_id,
             client_secret: self.client_secret,
+            client_secret_expires_at: self.client_secret_expires_at,
+            certificate,
             scopes: self.scopes,
         })
     }
+}
+
+impl Config {
+    fn check(self) -> Result<Option<Vec<TokenHost>>, ApiError> {
+        let hosts = self.proxy_token_hosts;
+        if hosts.as_ref().is_some_and(|hosts| hosts.len() > MOST_TOKEN_HOSTS) {
+            let message = format!("at most {MOST_TOKEN_HOSTS} hosts are wanted");
+            return Err(ApiError::invalid_field(&["integration_config", "proxy_token_hosts"], message));
+        }
+        Ok(hosts)
+    }
+}
+
+/// Whether changed resources are read, where the provider has any.
+fn fetches(provider: Provider, wanted: Option<bool>) -> Result<bool, ApiError> {
+    if wanted == Some(true) && !provider.dialect().has_resources() {
+        return Err(ApiError::invalid_field(&["fetch_resource"], "this provider has no resources to read"));
+    }
+    Ok(wanted.unwrap_or_default())
+}
+
+/// The properties to ask for from now on; `None` for all.
+fn select(text: &str) -> Result<Option<Select>, ApiError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Select::parse(text)
+        .map(Some)
+        .map_err(|error| ApiError::invalid_field(&["fetch_select"], error.to_string()))
 }
 
 impl Rotate {
@@ -208,15 +296,6 @@ fn check_secret(path: &[&str], secret: &SecretString) -> Result<(), ApiError> {
         path,
         format!("1 to {LONGEST_SECRET} characters are wanted: Graph takes no more"),
     ))
-}
-
-fn refuse_config(config: Option<&Map<String, Value>>) -> Result<(), ApiError> {
-    match config.and_then(|config| config.keys().next()) {
-        Some(name) => {
-            Err(ApiError::invalid_field(&["integration_config", name], "the provider has no such setting"))
-        }
-        None => Ok(()),
-    }
 }
 
 fn refuse_dedupe_window(window: Option<&str>) -> Result<(), ApiError> {

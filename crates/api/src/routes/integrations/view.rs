@@ -4,6 +4,8 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use waypost_core::integration::Integration;
+use waypost_core::provider::graph::fetch::Select;
+use waypost_core::proxy::TokenHost;
 
 use crate::surroundings::Surroundings;
 use crate::time::Time;
@@ -35,8 +37,38 @@ pub(super) struct IntegrationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) credentials: Option<Credentials>,
     forward_webhooks: bool,
+    /// Whether the changed resource is read at each delivery where a notification brings no data.
+    fetch_resource: bool,
+    /// The properties that are asked for then; only where not all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    fetch_select: Option<Select>,
+    /// When the client secret or certificate ends; only where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials_expire_at: Option<Time>,
+    /// Only where something is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integration_config: Option<ConfigView>,
     created_at: Time,
     updated_at: Time,
+}
+
+/// Settings of the provider and of calls to it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IntegrationConfigView)]
+struct ConfigView {
+    /// Hosts beside the provider's own that proxied calls may take a connection's token to.
+    #[schema(value_type = Vec<String>)]
+    proxy_token_hosts: Vec<TokenHost>,
+    /// Whether anybody of an organization that let the app in before may connect it by a link.
+    connect_without_admin_proof: bool,
+}
+
+impl ConfigView {
+    /// What is set, if anything is.
+    fn unless_usual(self) -> Option<Self> {
+        (self.connect_without_admin_proof || !self.proxy_token_hosts.is_empty()).then_some(self)
+    }
 }
 
 impl IntegrationView {
@@ -51,6 +83,14 @@ impl IntegrationView {
             webhook_url: None,
             credentials: None,
             forward_webhooks: integration.forward_webhooks,
+            fetch_resource: integration.fetch_resource,
+            fetch_select: integration.fetch_select,
+            credentials_expire_at: integration.credentials.and_then(|app| app.ends_at()).map(Into::into),
+            integration_config: ConfigView {
+                proxy_token_hosts: integration.proxy_token_hosts,
+                connect_without_admin_proof: integration.connect_without_admin_proof,
+            }
+            .unless_usual(),
             created_at: integration.created_at.into(),
             updated_at: integration.updated_at.into(),
         }
@@ -68,6 +108,9 @@ pub(super) struct Credentials {
     client_id: Option<String>,
     #[schema(required)]
     client_secret: Option<String>,
+    /// Only where there is one; its private key is never shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<String>,
     /// Separated by commas.
     #[schema(required)]
     scopes: Option<String>,
@@ -81,7 +124,12 @@ impl Credentials {
         Self {
             kind: integration.provider.auth_mode().as_str(),
             client_id: app.map(|app| app.client_id.clone()),
-            client_secret: app.map(|app| app.client_secret.expose_secret().to_owned()),
+            client_secret: app
+                .and_then(|app| app.client_secret.as_ref())
+                .map(|secret| secret.expose_secret().to_owned()),
+            client_certificate: app
+                .and_then(|app| app.certificate.as_ref())
+                .map(|certificate| certificate.certificate.clone()),
             scopes: app.and_then(|app| app.scopes.clone()),
             webhook_secret,
         }
