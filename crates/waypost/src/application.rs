@@ -3,13 +3,14 @@
 //! Binds and connects in [`Application::build`], so that what is wrong is told before anything runs; runs until the
 //! shutdown in [`Application::run`]. Must not hold logic of its own: it converts settings, connects, starts and stops.
 
+mod foundation;
 mod parts;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,14 +19,20 @@ use waypost_api::ingress::Ingress;
 use waypost_api::{Addresses, Api, Handle, Parts};
 use waypost_core::clock::{self, SharedClock};
 use waypost_core::hand_off::HandOff;
-use waypost_egress::guard::{Guard, Policy};
-use waypost_egress::webhook::WebhookClient;
 use waypost_postgres::{Store, StoreError};
+use waypost_upstream::subscriptions::Subscriptions;
+use waypost_upstream::tokens::Tokens;
 use waypost_worker::bell::Bell;
 use waypost_worker::deliverer::{self, Deliverer};
+use waypost_worker::endings::Endings;
 use waypost_worker::holder::Holder;
 use waypost_worker::matcher::Matcher;
+use waypost_worker::prover::Prover;
 use waypost_worker::retention::{self, Retention};
+use waypost_worker::subscriber::Subscriber;
+
+use foundation::Foundation;
+use upstream::{SignIn, Upstream};
 
 use crate::config::Settings;
 use crate::roles::{Role, Roles};
@@ -53,6 +60,8 @@ pub struct Application {
     deliverer: Option<deliverer::Running>,
     /// Tells the deliverer and the loops to take nothing new.
     stopping: CancellationToken,
+    /// Sign-ins that are under way are finished, whoever asked for them.
+    tokens: Tokens,
     scheduler: Option<Scheduler>,
     partitions: Part,
     /// Ready until the end begins, so that nobody sends new work to a process that drains.
@@ -64,6 +73,9 @@ struct Scheduler {
     matcher: Matcher,
     holder: Holder,
     retention: Retention,
+    prover: Prover,
+    endings: Endings,
+    subscriber: Subscriber,
 }
 
 impl Application {
@@ -76,38 +88,38 @@ impl Application {
         // First of all: what is counted or described before is lost.
         let metrics = waypost_api::metrics::recorder()?;
         waypost_worker::metrics_meaning::describe();
-        let ring =
-            settings.security.encryption_keys.clone().context("security.encryption_keys is not set")?;
-        let store = Store::connect(parts::store_config(&settings)?, ring, Arc::clone(&clock)).await?;
-        let guard = Guard::new(Policy::new(settings.egress.allow.iter().copied()));
-        let bell = Bell::default();
-        let stopping = CancellationToken::new();
-        let webhooks = WebhookClient::new(guard.clone(), &parts::webhook_config(&settings))?;
-        let common =
-            Common { store: &store, webhooks: &webhooks, clock: &clock, bell: &bell, stopping: &stopping };
-        let (hand_off, deliverer) = hand_off(&settings, &roles, &common)?;
+        waypost_upstream::tokens::metrics_meaning::describe();
+        let base = Foundation::lay(&settings, clock).await?;
+        let sign_in = SignIn::new(&settings, &base)?;
+        let (hand_off, deliverer) = hand_off(&settings, &roles, &base, &sign_in)?;
+        let upstream = Upstream::new(&settings, &base, &sign_in, &hand_off)?;
 
         let intake = TaskTracker::new();
         let ingress = roles.has(Role::Ingress).then(|| {
             let config = parts::ingress_config(&settings);
-            Ingress::new(&config, &store, &hand_off, &clock, &intake)
+            Ingress::new(&config, &base.store, &hand_off, &base.clock, &intake)
         });
         let (ingress, intake_tasks) = ingress.map(|(ingress, tasks)| (Arc::new(ingress), tasks)).unzip();
-        let scheduler = Scheduler::new(&settings, &store, &clock, &bell);
+        let scheduler = Scheduler::new(&settings, &base, &sign_in, &upstream.subscriptions);
         let readiness = Readiness::default();
         let partitions = readiness.part("partitions");
         let serving = readiness.part("serving");
         let parts = Parts {
-            store: store.clone(),
-            clock: Arc::clone(&clock),
-            verifiers: parts::verifiers(&settings, &clock),
+            store: base.store.clone(),
+            clock: Arc::clone(&base.clock),
+            verifiers: parts::verifiers(&settings, &base.clock),
             readiness,
             metrics,
             ingress: ingress.clone(),
-            guard: Arc::new(guard),
-            webhooks,
-            connector: parts::connector(&settings)?,
-            tenant_connected: bell.may_match(),
+            proxy: upstream.proxy,
+            guard: Arc::new(base.guard),
+            webhooks: base.webhooks,
+            connector: upstream.connector,
+            onboarding: upstream.onboarding,
+            tokens: sign_in.tokens.clone(),
+            subscriptions: upstream.subscriptions,
+            certificates: upstream.certificates,
+            tenant_connected: base.bell.may_match(),
             endpoint_changed: scheduler.holder.hint(),
             hand_off,
             settings: parts::api_settings(&settings),
@@ -115,16 +127,17 @@ impl Application {
         let api = Api::build(&parts::api_config(&settings, &roles), &parts)?;
         Ok(Self {
             grace: settings.server.shutdown_grace,
-            clock,
-            store,
-            bell,
+            clock: base.clock,
+            store: base.store,
+            bell: base.bell,
             addresses: api.addresses(),
             api,
             ingress,
             intake,
             intake_tasks: intake_tasks.unwrap_or_default(),
             deliverer,
-            stopping,
+            stopping: base.stopping,
+            tokens: sign_in.tokens,
             scheduler: roles.has(Role::Scheduler).then_some(scheduler),
             partitions,
             serving,
@@ -199,6 +212,7 @@ impl Application {
             handed_over,
             deliverer,
             loops,
+            tokens: self.tokens,
             store: self.store,
             hard: shutdown.hard().clone(),
         };
@@ -228,6 +242,7 @@ struct Ending {
     handed_over: CancellationToken,
     deliverer: TaskTracker,
     loops: TaskTracker,
+    tokens: Tokens,
     store: Store,
     /// Cancelled when it took too long.
     hard: CancellationToken,
@@ -251,6 +266,7 @@ impl Ending {
         self.deliverer.wait().await;
         self.loops.close();
         self.loops.wait().await;
+        self.tokens.finish().await;
         self.api.stop(true).await;
         self.store.close().await;
         if self.hard.is_cancelled() {
@@ -262,21 +278,29 @@ impl Ending {
 }
 
 impl Scheduler {
-    fn new(settings: &Settings, store: &Store, clock: &SharedClock, bell: &Bell) -> Self {
+    fn new(settings: &Settings, base: &Foundation, sign_in: &SignIn, subscriptions: &Subscriptions) -> Self {
+        let Foundation { store, clock, bell, .. } = base;
         let max_age = parts::delta(settings.delivery.max_age);
         let config = retention::Config { events: parts::delta(settings.retention.events), max_age };
+        let (judge, tokens, hint) = (sign_in.prover.clone(), sign_in.tokens.clone(), bell.of_unproven());
         Self {
             matcher: Matcher::new(store.clone(), Arc::clone(clock), bell.clone(), max_age),
             holder: Holder::new(store.clone(), bell.clone()),
             retention: Retention::new(store.clone(), Arc::clone(clock), bell.clone(), config),
+            prover: Prover::new(store.clone(), judge, Arc::clone(clock), hint),
+            subscriber: Subscriber::new(store.clone(), subscriptions.clone()),
+            endings: Endings::new(store.clone(), tokens, Arc::clone(clock), bell.clone(), max_age),
         }
     }
 
-    fn start(self, tracker: &TaskTracker, stop: &CancellationToken) -> [JoinHandle<()>; 3] {
+    fn start(self, tracker: &TaskTracker, stop: &CancellationToken) -> [JoinHandle<()>; 6] {
         [
             tracker.spawn(self.matcher.run(stop.clone())),
             tracker.spawn(self.holder.run(stop.clone())),
             tracker.spawn(self.retention.run(stop.clone())),
+            tracker.spawn(self.prover.run(stop.clone())),
+            tracker.spawn(self.endings.run(stop.clone())),
+            tracker.spawn(self.subscriber.run(stop.clone())),
         ]
     }
 }
@@ -295,29 +319,23 @@ fn keep_whole(tracker: &TaskTracker, shutdown: &Shutdown, part: JoinHandle<()>) 
 fn hand_off(
     settings: &Settings,
     roles: &Roles,
-    common: &Common<'_>,
+    base: &Foundation,
+    sign_in: &SignIn,
 ) -> anyhow::Result<(Arc<dyn HandOff>, Option<deliverer::Running>)> {
     if !roles.has(Role::Relay) {
-        return Ok((Arc::new(common.bell.clone()), None));
+        return Ok((Arc::new(base.bell.clone()), None));
     }
     let parts = deliverer::Parts {
-        store: common.store.clone(),
-        client: common.webhooks.clone(),
-        clock: Arc::clone(common.clock),
-        bell: common.bell.clone(),
+        store: base.store.clone(),
+        client: base.webhooks.clone(),
+        clock: Arc::clone(&base.clock),
+        bell: base.bell.clone(),
+        prover: sign_in.prover.clone(),
+        fetcher: sign_in.fetcher(base)?,
     };
     let config = parts::deliverer_config(settings)?;
-    let (deliverer, running) = Deliverer::new(config, parts, common.stopping.clone());
+    let (deliverer, running) = Deliverer::new(config, parts, base.stopping.clone());
     Ok((Arc::new(deliverer), Some(running)))
-}
-
-/// What the parts have in common.
-struct Common<'a> {
-    store: &'a Store,
-    webhooks: &'a WebhookClient,
-    clock: &'a SharedClock,
-    bell: &'a Bell,
-    stopping: &'a CancellationToken,
 }
 
 /// Tells readiness whether the partitions of the coming days are there.

@@ -1,14 +1,21 @@
 //! `waypost dev`: everything on one machine with nothing to configure.
 //!
 //! A private PostgreSQL, all roles in this process, the simulator of Graph and Entra, and a receiver that plays the
-//! customer's backend. A demonstration sends notifications of every shape and compares what arrived with what should
-//! have. Must not do anything that a user of the real thing couldn't: it talks to Waypost over HTTP alone.
+//! customer's backend. A demonstration connects customers, creates subscriptions, sends notifications of every shape,
+//! encrypted ones among them, and compares what arrived with what should have. Must not do anything that a user of the
+//! real thing couldn't: it talks to Waypost over HTTP alone.
 
+mod api;
+mod browser;
+mod customers;
 mod house;
 mod provision;
 mod receiver;
 mod report;
 mod scenario;
+mod step;
+mod steps;
+mod ways;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,11 +66,11 @@ pub async fn run(settings: Settings, options: Options, shutdown: Shutdown) -> an
         outcome = demonstrate(&house, &receiver, addresses, report) => outcome,
         () = shutdown.soft().cancelled() => Ok(None),
     };
-    if options.once || demonstrated.is_err() {
-        shutdown.request();
-    } else {
-        let access = demonstrated.as_ref().ok().and_then(Option::as_ref);
-        report.staying(addresses, access, &options.data_dir);
+    match &demonstrated {
+        Ok(Some(demo)) if !options.once => {
+            report.staying(&ways::of(&house, demo, addresses, &options.data_dir).await?);
+        }
+        _ => shutdown.request(),
     }
     let finished = shutdown.finished(grace).await;
     house.leave().await?;
@@ -76,9 +83,9 @@ async fn demonstrate(
     receiver: &Receiver,
     addresses: provision::Addresses,
     report: Report,
-) -> anyhow::Result<Option<provision::Access>> {
+) -> anyhow::Result<Option<provision::Demo>> {
     let demo = provision::Demo::make(house, receiver, addresses, report).await?;
-    let scenario = scenario::Scenario::prepare(house, &demo)?;
+    let scenario = scenario::Scenario::prepare(house, &demo).await?;
     scenario.play(house, receiver, &demo, report).await?;
-    Ok(Some(demo.access))
+    Ok(Some(demo))
 }

@@ -16,8 +16,7 @@ use crate::config::{ConfigError, LogFormat, Telemetry};
 const FILTERS: [&str; 2] = ["WAYPOST_LOG", "RUST_LOG"];
 /// For a service. The web server tells of each of its threads, and of every stranger who doesn't speak HTTP; PostgreSQL
 /// of every table that a migration found in place: that is nobody's concern.
-pub(crate) const SERVICE: &str =
-    "info,actix_server=warn,actix_http::h1::dispatcher=off,sqlx::postgres::notice=warn";
+pub(crate) const SERVICE: &str = "info,actix_server=warn,actix_http::h1=off,sqlx::postgres::notice=warn";
 /// For a command whose results people read as they come.
 pub(crate) const QUIET: &str = "warn";
 

@@ -11,10 +11,8 @@ use waypost_api::server::tls::TlsFiles;
 use waypost_api::{Config as ApiConfig, Settings as ApiSettings, ingress};
 use waypost_core::clock::SharedClock;
 use waypost_core::retry::Schedule;
-use waypost_egress::graph::TrustedClient;
 use waypost_egress::webhook;
 use waypost_postgres::Config as StoreConfig;
-use waypost_upstream::connect::Connector;
 use waypost_worker::deliverer;
 
 use crate::config::Settings;
@@ -67,10 +65,6 @@ pub(super) fn verifiers(settings: &Settings, clock: &SharedClock) -> Verifiers {
         let verifier = SharedSecret::new(secret, &settings.admin.audience, Arc::clone(clock));
         Arc::new(verifier) as Arc<dyn Verifier>
     }))
-}
-
-pub(super) fn connector(settings: &Settings) -> anyhow::Result<Connector> {
-    Ok(Connector::new(TrustedClient::new(&[])?, settings.graph.login_url.clone()))
 }
 
 pub(super) fn api_settings(settings: &Settings) -> ApiSettings {

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use url::Url;
 use waypost_cluster::{Cluster, Options as ClusterOptions};
 use waypost_core::clock;
 use waypost_crypto::seal::KeyRing;
@@ -59,7 +61,12 @@ impl House {
             ),
         );
 
-        let simulator = Simulator::start(simulator_config(), clock::system()).await?;
+        // A demonstration that ends by itself must not mind what else runs on this machine.
+        let port = |usual: u16| if options.once { 0 } else { usual };
+        let public =
+            fixed(options.public_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port(8080)).into()))?;
+        let public_url = browsable(public)?;
+        let simulator = Simulator::start(simulator_config(&public_url)?, clock::system()).await?;
         report.started("simulator", &format!("Graph and Entra on {}", simulator.base_url()));
 
         let secrets = own_secrets(&options.data_dir)?;
@@ -70,12 +77,10 @@ impl House {
         settings.graph.base_url = simulator.graph_url();
         settings.graph.login_url = simulator.login_url();
         settings.egress.allow.push("127.0.0.0/8".parse()?);
-        // A demonstration that ends by itself must not mind what else runs on this machine.
-        let port = |usual: u16| if options.once { 0 } else { usual };
-        settings.server.public_listen =
-            options.public_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8080)).into());
+        settings.server.public_listen = public;
+        settings.server.public_url = public_url;
         settings.server.admin_listen =
-            options.admin_listen.unwrap_or_else(|| ([127, 0, 0, 1], port(8081)).into());
+            options.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port(8081)).into());
         application::create_and_migrate(&settings).await?;
         Ok(Self { settings, simulator: Some(simulator), cluster: Some(cluster) })
     }
@@ -96,12 +101,33 @@ impl House {
     }
 }
 
-fn simulator_config() -> SimulatorConfig {
-    SimulatorConfig {
+/// Nobody has consented to anything yet, so that connecting by a link has something to ask for.
+fn simulator_config(public_url: &Url) -> anyhow::Result<SimulatorConfig> {
+    Ok(SimulatorConfig {
         notification_http_allowed: true,
+        consent_given: false,
+        redirect_uris: vec![public_url.join("oauth/callback")?],
         delivery: DeliveryPolicy::default().faster(20),
         ..SimulatorConfig::default()
+    })
+}
+
+/// The address with a port of its own where any would do: Graph and browsers are told it before anybody listens.
+fn fixed(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if address.port() != 0 {
+        return Ok(address);
     }
+    Ok(TcpListener::bind(address).and_then(|listener| listener.local_addr())?)
+}
+
+/// How this machine's browsers, and the simulator, get there.
+fn browsable(address: SocketAddr) -> anyhow::Result<Url> {
+    let host = if address.ip().is_unspecified() {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+    } else {
+        address
+    };
+    Ok(Url::parse(&format!("http://{host}"))?)
 }
 
 fn own_secrets(folder: &Path) -> anyhow::Result<OwnSecrets> {

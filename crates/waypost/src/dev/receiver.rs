@@ -7,6 +7,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use serde_json::Value;
 use tokio::sync::Notify;
+use uuid::Uuid;
 use waypost_crypto::signature::{self, EndpointSecret, SigningKey};
 use waypost_crypto::token::constant_time_eq;
 
@@ -29,6 +30,20 @@ pub(super) struct Arrived {
     pub(super) attempt: String,
     /// What is wrong with its signatures; `None` when all three are right.
     pub(super) forged: Option<&'static str>,
+}
+
+impl Arrived {
+    /// The connection that it is for.
+    pub(super) fn connection(&self) -> &str {
+        self.body.get("connectionId").and_then(Value::as_str).unwrap_or("nobody")
+    }
+
+    /// The same for people: of an id that was made up, its beginning is enough.
+    pub(super) fn whose(&self) -> String {
+        let connection = self.connection();
+        Uuid::parse_str(connection)
+            .map_or_else(|_| connection.to_owned(), |id| format!("{:08x}…", id.as_fields().0))
+    }
 }
 
 /// The receiver.
@@ -92,8 +107,8 @@ impl Receiver {
         arrived.get(from..).map(<[Arrived]>::to_vec).unwrap_or_default()
     }
 
-    /// Waits until `count` deliveries have arrived in all, for some seconds at most.
-    pub(super) async fn wait_for(&self, count: usize) {
+    /// Waits until `count` deliveries have arrived in all, for so long at most.
+    pub(super) async fn wait_for(&self, count: usize, patience: Duration) {
         let enough = async {
             loop {
                 let changed = self.state.changed.notified();
@@ -103,7 +118,7 @@ impl Receiver {
                 changed.await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(10), enough).await.is_err() {
+        if tokio::time::timeout(patience, enough).await.is_err() {
             tracing::warn!(wanted = count, arrived = self.since(0).len(), "deliveries are missing");
         }
     }

@@ -1,12 +1,9 @@
 //! What `waypost dev` tells the person who runs it: one line a fact, in colour on a terminal.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
-use secrecy::ExposeSecret as _;
 
-use super::provision::{Access, Addresses};
 use crate::output;
 
 /// Writes lines for people.
@@ -73,6 +70,11 @@ impl Report {
         ));
     }
 
+    /// A page that the customer's administrator sees.
+    pub(super) fn browsed(self, title: &str, place: &str) {
+        output::tell(&format!("     browser: {title}  {}", self.toned(Tone::Quiet, place)));
+    }
+
     /// What ingress answered to a notification.
     pub(super) fn posted(self, name: &str, status: Option<u16>, expected: u16, took: Duration) {
         let tone = if status == Some(expected) { Tone::Good } else { Tone::Bad };
@@ -93,38 +95,25 @@ impl Report {
     }
 
     /// Where to go on.
-    ///
-    /// What opens doors is shown to a person at a terminal only: what goes elsewhere is kept, as logs are.
-    pub(super) fn staying(self, addresses: Addresses, access: Option<&Access>, data_dir: &Path) {
+    pub(super) fn staying(self, ways: &Ways) {
         self.section("Waypost stays up. Ctrl-C ends it.");
-        output::tell(&format!("  admin API  http://{}/admin/accounts", addresses.admin));
-        match access.filter(|_| output::is_terminal()) {
-            Some(access) => {
-                output::tell(&format!("    token    {}", access.admin_token.expose_secret()));
-                output::tell("             an operator's, for an hour; for another one:");
-            }
-            None => output::tell("    token    an operator's is made by:"),
+        for (what, value) in &ways.values {
+            output::tell(&format!("  {what:<14} {value}"));
         }
-        let secrets = data_dir.join("secrets.json");
-        output::tell(&format!(
-            "             WAYPOST__ADMIN__JWT_SECRET=\"$(jq -r .jwt_secret {})\" waypost admin token --role operator",
-            secrets.display()
-        ));
-        output::tell(&format!("  API        http://{}/connections", addresses.public));
-        match access.filter(|_| output::is_terminal()) {
-            Some(access) => {
-                output::tell(&format!("    key      {}", access.api_key.expose_secret()));
-                output::tell("             the key of the environment Demo / dev");
-            }
-            None => {
-                output::tell(
-                    "    key      made for an environment by POST /admin/environments/{id}/api-keys",
-                );
-            }
+        output::tell("\n  Try:");
+        for command in &ways.commands {
+            output::tell(&format!("    {}", self.toned(Tone::Quiet, command)));
         }
-        output::tell(&format!("  metrics    http://{}/metrics", addresses.admin));
-        output::tell(&format!("  health     http://{}/health/ready", addresses.admin));
     }
+}
+
+/// Where a person can go on.
+#[derive(Debug)]
+pub(super) struct Ways {
+    /// What it is, and its address or value.
+    pub(super) values: Vec<(&'static str, String)>,
+    /// For a shell.
+    pub(super) commands: Vec<String>,
 }
 
 /// A time in milliseconds, for people.

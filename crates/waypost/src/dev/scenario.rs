@@ -1,50 +1,37 @@
-//! The demonstration's notifications, and what must come of each: compared item by item, nothing more and nothing less.
+//! The demonstration itself: notifications one after the other, and whether exactly what should have come of them did.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use chrono::TimeDelta;
-use serde_json::{Value, json};
-use url::Url;
-use uuid::Uuid;
-use waypost_core::clock::{Clock as _, SystemClock};
-use waypost_simulator::sample::{self, Target};
-use waypost_simulator::{ChangeType, Item, LifecycleEvent, Notification, Outcome, Prepared};
+use anyhow::ensure;
+use serde_json::Value;
 
+use super::customers::Notice;
 use super::house::House;
-use super::provision::{Customer, Demo};
+use super::provision::Demo;
 use super::receiver::{Arrived, Receiver};
-use super::report::{Report, Tone, millis};
+use super::report::{Report, Tone};
+use super::step::{Step, items_text, tone};
+use super::steps;
 
-/// The events that the connections themselves cause, before the first notification.
-const AUTH_EVENTS: usize = 2;
+/// How long what should come may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take where something was missing already.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long what is written down later may take: refusals are written once a second.
+const SETTLING: Duration = Duration::from_secs(5);
+/// The same where something was wrong already.
+const SHORT_SETTLING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// One POST and what must come of it.
-#[derive(Debug)]
-struct Step {
-    name: String,
-    post: Prepared,
-    /// Items per connection, in the order of the POST.
-    expected: Vec<(&'static str, Vec<Value>)>,
-    /// Items that must be refused, by reason.
-    refused: Vec<&'static str>,
-    /// Tenants that nobody has connected.
-    unmatched: usize,
-}
-
-/// All of them.
+/// All steps.
 #[derive(Debug)]
 pub(super) struct Scenario {
     steps: Vec<Step>,
 }
 
 impl Scenario {
-    pub(super) fn prepare(house: &House, demo: &Demo) -> anyhow::Result<Self> {
-        let mut steps = from_graph(house, demo)?;
-        steps.extend(samples(demo)?);
-        steps.push(mixed(demo)?);
-        steps.push(forged(demo)?);
-        Ok(Self { steps })
+    pub(super) async fn prepare(house: &House, demo: &Demo) -> anyhow::Result<Self> {
+        Ok(Self { steps: steps::all(&house.simulator()?.control(), demo).await? })
     }
 
     /// Sends them one after the other and compares.
@@ -55,271 +42,149 @@ impl Scenario {
         demo: &Demo,
         report: Report,
     ) -> anyhow::Result<()> {
+        report.section("What the customer's backend was told meanwhile");
+        receiver.wait_for(demo.notices.len(), PATIENCE).await;
+        let mut seen = receiver.since(0).len();
+        let mut faults = check_notices(&demo.notices, &receiver.since(0)[..seen], report);
         report.section("Notifications, and what became of them");
-        receiver.wait_for(AUTH_EVENTS).await;
-        let mut faults = check_auth(&receiver.since(0), report);
-        let mut seen = AUTH_EVENTS;
+        let control = house.simulator()?.control();
         for step in &self.steps {
             let posted = Instant::now();
-            faults.extend(step.post(house, report).await?);
-            receiver.wait_for(seen + step.expected.len()).await;
+            faults.extend(step.send(&control, report).await?);
+            let patience = if faults.is_empty() { PATIENCE } else { SHORT_PATIENCE };
+            receiver.wait_for(seen + step.expected.len(), patience).await;
             let arrived = receiver.since(seen);
             seen += arrived.len();
             faults.extend(step.compare(&arrived, posted, report));
         }
-        faults.extend(self.check_refusals(demo, report).await?);
+        let settling = if faults.is_empty() { SETTLING } else { SHORT_SETTLING };
+        faults.extend(self.check_rest(demo, settling, report).await?);
         let late = receiver.since(seen).len();
         if late > 0 {
             faults.push(format!("{late} deliveries arrived that nobody expected"));
         }
-        let sent = self.steps.len();
+        self.conclude(seen + late, &faults, report)
+    }
+
+    fn conclude(&self, received: usize, faults: &[String], report: Report) -> anyhow::Result<()> {
         let good = faults.is_empty();
-        let summary = format!(
-            "{sent} notifications sent, {} deliveries received, faults: {}",
-            seen + late,
-            faults.len()
-        );
+        let sent = self.steps.len();
+        let summary =
+            format!("{sent} notifications sent, {received} deliveries received, faults: {}", faults.len());
         report.verdict(good, &summary);
-        for fault in &faults {
+        for fault in faults {
             report.fate(Tone::Bad, fault);
         }
         ensure!(good, "what arrived is not what should have: {}", faults.join("; "));
         Ok(())
     }
 
-    async fn check_refusals(&self, demo: &Demo, report: Report) -> anyhow::Result<Vec<String>> {
+    /// What never reaches the receiver, as the environment API shows it.
+    async fn check_rest(
+        &self,
+        demo: &Demo,
+        settling: Duration,
+        report: Report,
+    ) -> anyhow::Result<Vec<String>> {
         report.section("What Waypost shows of the rest");
-        let mut faults = Vec::new();
+        let mut rest = Rest { report, settling, faults: Vec::new() };
         let mut reasons: Vec<&str> =
             self.steps.iter().flat_map(|step| step.refused.iter().copied()).collect();
         reasons.sort_unstable();
         for group in reasons.chunk_by(|left, right| left == right) {
-            let (reason, wanted) = (group[0], u64::try_from(group.len())?);
-            let found = settles_at(wanted, || demo.refused(reason)).await?;
-            report.fate(
-                tone(found == wanted),
-                &format!("{} refused: {reason}", items_text(usize::try_from(found)?)),
-            );
-            if found != wanted {
-                faults.push(format!("{found} items were refused as {reason}, not {wanted}"));
-            }
+            let what = format!("refused: {}", group[0]);
+            rest.check(&what, group.len(), || demo.refused(group[0])).await?;
         }
-        let wanted = self.steps.iter().map(|step| step.unmatched).sum::<usize>();
-        let found = demo.events_with("unmatched").await?;
-        report.fate(
-            tone(found == wanted),
-            &format!("unmatched, waiting for a connection of their tenant: {found}"),
-        );
+        let mut reasons: Vec<&str> =
+            self.steps.iter().flat_map(|step| step.quarantined.iter().copied()).collect();
+        reasons.sort_unstable();
+        let as_wanted = async || Ok(usize::from(demo.quarantined().await? == reasons) * reasons.len());
+        rest.check(&format!("quarantined: {}", reasons.join(", ")), reasons.len(), as_wanted).await?;
+        let unmatched = self.steps.iter().map(|step| step.unmatched).sum();
+        let what = "unmatched, waiting for a connection of their tenant";
+        rest.check(what, unmatched, || demo.events("status=unmatched")).await?;
+        let kept = self.steps.iter().map(|step| step.kept).sum();
+        let what = "about Waypost's own subscriptions, forwarded to nobody";
+        rest.check(what, kept, || demo.events("kind=forward&status=unrouted")).await?;
+        rest.check("still on their way", 0, || demo.events("status=pending")).await?;
+        Ok(rest.faults)
+    }
+}
+
+/// What the API shows, compared.
+struct Rest {
+    report: Report,
+    settling: Duration,
+    faults: Vec<String>,
+}
+
+impl Rest {
+    /// Asks until the answer is `wanted`, for a few seconds at most.
+    async fn check<F>(&mut self, what: &str, wanted: usize, mut ask: impl FnMut() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<usize>>,
+    {
+        let deadline = Instant::now() + self.settling;
+        let mut found = ask().await?;
+        while found != wanted && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
+            found = ask().await?;
+        }
+        self.report.fate(tone(found == wanted), &format!("{found}  {what}"));
         if found != wanted {
-            faults.push(format!("{found} events are unmatched, not {wanted}"));
+            self.faults.push(format!("{what}: {} found, not {wanted}", items_text(found)));
         }
-        Ok(faults)
+        Ok(())
     }
 }
 
-fn tone(good: bool) -> Tone {
-    if good { Tone::Good } else { Tone::Bad }
-}
-
-/// Asks until the answer is `wanted`, for a few seconds at most: refusals are written down once a second.
-async fn settles_at<F>(wanted: u64, mut ask: impl FnMut() -> F) -> anyhow::Result<u64>
-where
-    F: Future<Output = anyhow::Result<u64>>,
-{
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let found = ask().await?;
-        if found == wanted || Instant::now() > deadline {
-            return Ok(found);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Connecting a customer is told as well.
-fn check_auth(arrived: &[Arrived], report: Report) -> Vec<String> {
+/// Connections and subscriptions that came to be are told as well: each once, and nothing else.
+fn check_notices(wanted: &[Notice], arrived: &[Arrived], report: Report) -> Vec<String> {
     let mut faults = Vec::new();
+    let mut missing = wanted.to_vec();
     for one in arrived {
-        let told = one.body.get("type").and_then(Value::as_str) == Some("auth");
-        let connection = one.body.get("connectionId").and_then(Value::as_str).unwrap_or("?");
-        let good = told && one.forged.is_none();
-        report.fate(tone(good), &format!("auth event: {connection} connected → {}", one.path));
-        if !good {
-            faults.push(format!("the auth event of {connection} is not right"));
+        let text = |name: &str| one.body.get(name).and_then(Value::as_str).unwrap_or("?");
+        let (connection, what) = (one.connection(), format!("{}.{}", text("type"), text("operation")));
+        let place = missing.iter().position(|notice| notice.connection == connection && notice.what == what);
+        let fault = one.forged.or_else(|| place.is_none().then_some("nobody expected it"));
+        report.fate(tone(fault.is_none()), &format!("{what} → {}", one.whose()));
+        if let Some(place) = place {
+            missing.swap_remove(place);
         }
+        faults.extend(fault.map(|fault| format!("{what} of {connection}: {fault}")));
     }
-    if arrived.len() != AUTH_EVENTS {
-        faults.push(format!("{} auth events arrived, not {AUTH_EVENTS}", arrived.len()));
-    }
+    faults.extend(
+        missing.iter().map(|notice| format!("{} of {} was not told", notice.what, notice.connection)),
+    );
     faults
 }
 
-impl Step {
-    /// Sends the step's POST through the simulator, and says how it was answered.
-    async fn post(&self, house: &House, report: Report) -> anyhow::Result<Vec<String>> {
-        let control = house.simulator()?.control();
-        let id = control.send(self.post.clone())?;
-        control.wait_settled().await;
-        let record = control.delivery(id).context("the simulator forgot a delivery")?;
-        let last = record.tries.last();
-        let status = last
-            .and_then(|one| if let Outcome::Answered(status) = one.outcome { Some(status) } else { None });
-        report.posted(&self.name, status, 202, last.map(|one| one.took).unwrap_or_default());
-        Ok(if status == Some(202) {
-            Vec::new()
-        } else {
-            vec![format!("{}: answered with {status:?}", self.name)]
-        })
-    }
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-    fn compare(&self, arrived: &[Arrived], posted: Instant, report: Report) -> Vec<String> {
-        let mut faults = Vec::new();
-        for one in arrived {
-            faults.extend(self.compare_one(one, posted, report));
-        }
-        for (connection, items) in &self.expected {
-            let got = arrived.iter().filter(|one| connection_of(one) == *connection).count();
-            if got != 1 {
-                faults.push(format!(
-                    "{}: {connection} got {got} deliveries with its {} items",
-                    self.name,
-                    items.len()
-                ));
-            }
-        }
-        for reason in &self.refused {
-            report.fate(Tone::Refused, &format!("one item refused: {reason}"));
-        }
-        if self.unmatched > 0 {
-            report.fate(Tone::Refused, &format!("{} kept: its tenant has no connection yet", self.unmatched));
-        }
-        faults
-    }
+    use super::*;
 
-    fn compare_one(&self, one: &Arrived, posted: Instant, report: Report) -> Option<String> {
-        let connection = connection_of(one);
-        let items = one.body.pointer("/payload/value").and_then(Value::as_array);
-        let expected = self.expected.iter().find(|(wanted, _)| *wanted == connection).map(|(_, items)| items);
-        let fault = match (expected, items) {
-            (None, _) => Some("nobody expected it".to_owned()),
-            (Some(wanted), Some(items)) if wanted == items => one.forged.map(str::to_owned),
-            _ => Some("its items are not those that were sent".to_owned()),
-        };
-        let signature = one.forged.unwrap_or("signatures right");
-        let took = millis(one.at.duration_since(posted));
-        let count = items.map_or(0, Vec::len);
-        let text = format!(
-            "→ {connection}  {}  {}  200  {took}  {signature}  attempt {}",
-            items_text(count),
-            one.path,
-            one.attempt
-        );
-        report.fate(tone(fault.is_none()), &text);
-        fault.map(|fault| format!("{}: {} for {connection}: {fault}", self.name, one.event))
-    }
-}
-
-fn items_text(count: usize) -> String {
-    if count == 1 { "1 item".to_owned() } else { format!("{count} items") }
-}
-
-fn connection_of(one: &Arrived) -> &str {
-    one.body.get("connectionId").and_then(Value::as_str).unwrap_or("nobody")
-}
-
-/// What Graph itself sends for the two subscriptions.
-fn from_graph(house: &House, demo: &Demo) -> anyhow::Result<Vec<Step>> {
-    let control = house.simulator()?.control();
-    let mut steps = Vec::new();
-    for customer in &demo.customers {
-        let change = Notification::of([Item::change(customer.subscription, ChangeType::Created)]);
-        let lifecycle = Notification::of([Item::lifecycle(
-            customer.subscription,
-            LifecycleEvent::ReauthorizationRequired,
-        )]);
-        for (what, notification) in [("a new message", change), ("reauthorizationRequired", lifecycle)] {
-            for post in control.prepare(&notification)? {
-                let body: Value = serde_json::from_slice(&post.body)?;
-                let items = body.pointer("/value").and_then(Value::as_array).cloned().unwrap_or_default();
-                let name = format!("{what} of {}'s subscription", customer.connection_id);
-                let expected = vec![(customer.connection_id, items)];
-                steps.push(Step { name, post, expected, refused: Vec::new(), unmatched: 0 });
-            }
+    fn told(kind: &str, operation: &str) -> Arrived {
+        Arrived {
+            at: Instant::now(),
+            path: "/hooks".to_owned(),
+            body: json!({"connectionId": "contoso", "type": kind, "operation": operation}),
+            event: "evt_1".to_owned(),
+            attempt: "1".to_owned(),
+            forged: None,
         }
     }
-    Ok(steps)
-}
 
-fn target(customer: &Customer, state: &str) -> Target {
-    Target {
-        subscription_id: customer.subscription,
-        tenant_id: customer.tenant,
-        client_state: Some(state.to_owned()),
-        expires_at: SystemClock.now() + TimeDelta::hours(20),
+    #[test]
+    fn a_notice_too_few_or_too_many_is_a_fault() {
+        let wanted = ["auth.creation", "subscription.created"]
+            .map(|what| Notice { connection: "contoso".to_owned(), what });
+        let both = [told("subscription", "created"), told("auth", "creation")];
+        let faults = |arrived: &[Arrived]| check_notices(&wanted, arrived, Report::new()).len();
+        assert_eq!(faults(&both), 0);
+        assert_eq!(faults(&both[..1]), 1);
+        assert_eq!(faults(&[both[0].clone(), both[1].clone(), both[1].clone()]), 1);
+        assert_eq!(faults(&[both[0].clone(), told("auth", "deletion")]), 2);
     }
-}
-
-fn post(demo: &Demo, path: &str, items: &[Value]) -> anyhow::Result<Prepared> {
-    let body = serde_json::to_vec(&sample::collection(items.iter().cloned()))?;
-    let url = Url::parse(&format!("{}{path}", demo.ingress))?;
-    Ok(Prepared { url, body: body.into(), subscriptions: Vec::new(), items: items.len() })
-}
-
-/// Every shape that Graph's workloads are known to send.
-fn samples(demo: &Demo) -> anyhow::Result<Vec<Step>> {
-    let customer = &demo.customers[0];
-    sample::samples(&target(customer, &demo.webhook_secret))
-        .into_iter()
-        .map(|sample| {
-            let lifecycle = sample.item.get("lifecycleEvent").is_some();
-            let post =
-                post(demo, if lifecycle { "/lifecycle" } else { "" }, std::slice::from_ref(&sample.item))?;
-            let expected = vec![(customer.connection_id, vec![sample.item])];
-            Ok(Step { name: sample.name.to_owned(), post, expected, refused: Vec::new(), unmatched: 0 })
-        })
-        .collect()
-}
-
-fn message(customer: &Customer, state: &str) -> Value {
-    use waypost_simulator::{ExpirationStyle, Shape};
-    sample::change_item(
-        &target(customer, state),
-        Shape::OutlookMessage,
-        ChangeType::Updated,
-        ExpirationStyle::Pacific,
-    )
-}
-
-/// Two tenants, a stranger, a wrong state and nonsense in one POST: each item is judged alone.
-fn mixed(demo: &Demo) -> anyhow::Result<Step> {
-    let [first, second] = &demo.customers;
-    let state = demo.webhook_secret.as_str();
-    let stranger =
-        Customer { tenant: Uuid::from_u128(0x5772_616e_6765_4abc_8def_0123_4567_89ab), ..first.clone() };
-    let (one, two, three) = (message(first, state), message(second, state), message(first, state));
-    let items = [
-        one.clone(),
-        two.clone(),
-        message(&stranger, state),
-        message(first, "guessed"),
-        json!(null),
-        three.clone(),
-    ];
-    let expected = vec![(first.connection_id, vec![one, three]), (second.connection_id, vec![two])];
-    let refused = vec!["client_state_mismatch", "malformed_item"];
-    let name = "two tenants, a stranger, a wrong state and a null in one POST".to_owned();
-    Ok(Step { name, post: post(demo, "", &items)?, expected, refused, unmatched: 1 })
-}
-
-/// A guess at the secret: answered like everything else, and kept from everybody.
-fn forged(demo: &Demo) -> anyhow::Result<Step> {
-    let items = [message(&demo.customers[1], "not the secret")];
-    let name = "a forged notification".to_owned();
-    Ok(Step {
-        name,
-        post: post(demo, "", &items)?,
-        expected: Vec::new(),
-        refused: vec!["client_state_mismatch"],
-        unmatched: 0,
-    })
 }
