@@ -40,6 +40,7 @@ test-all: test test-slow ## test, and what is slow: long chaos, ignored tests
 
 .PHONY: test-slow
 test-slow: setup ## only what test-all adds
+	@scripts/setup-browser
 	@WAYPOST_CHAOS_ROUNDS=$(ROUNDS) $(WITH_POSTGRES) -- $(NEXTEST) --profile ci --no-tests=pass --run-ignored only
 	@WAYPOST_CHAOS_ROUNDS=$(ROUNDS) $(WITH_POSTGRES) -- $(NEXTEST) --profile ci --no-tests=pass -E $(SLOW)
 

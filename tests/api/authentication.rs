@@ -229,3 +229,30 @@ async fn a_viewer_reads_but_changes_nothing_and_sees_no_secret() {
     app.viewer().post("/admin/accounts", &json!({"name": "x"})).await.refused(403, "forbidden");
     app.viewer().delete(&environment).await.refused(403, "forbidden");
 }
+
+#[tokio::test]
+async fn a_path_with_escaped_letters_is_the_path_with_the_letters() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+
+    for (plain, escaped) in [
+        ("/integrations", "/%69ntegrations"),
+        ("/connections", "/%63onnection%73"),
+        ("/endpoints/nothing", "/endpoint%73/nothing"),
+        ("/events?limit=0", "/%65vents?limit=0"),
+        ("/endpoints?colour=red", "/%65ndpoints?colour=red"),
+        ("/proxy/v1.0/me", "/%70roxy/v1.0/me"),
+        ("/nothing", "/%6eothing"),
+    ] {
+        let (wanted, got) = (tenant.api.get(plain).await, tenant.api.get(escaped).await);
+        assert_eq!((got.status, got.body), (wanted.status, wanted.body), "{escaped}");
+        assert_eq!(app.public().get(escaped).await.status, app.public().get(plain).await.status, "{escaped}");
+    }
+    let once =
+        tenant.api.request(Method::POST, "/%65ndpoints").header("Idempotency-Key", "k").json(&json!({}));
+    tenant.api.send(once).await.refused(400, "idempotency_key_not_available");
+    let head = tenant.api.request(Method::HEAD, "/%65ndpoints");
+    assert_eq!(tenant.api.send(head).await.status, 200);
+    let below = app.admin().get("/%61dmin/environments").await;
+    assert_eq!(below.status, app.admin().get("/admin/environments").await.status);
+}

@@ -27,6 +27,7 @@ async fn an_integration_is_made_shown_listed_changed_and_deleted() {
     });
     let wanted = json!({
         "unique_key": "ms-tmp", "provider": "microsoft-oauth2-cc", "display_name": "tmp", "forward_webhooks": true,
+        "fetch_resource": false,
     });
 
     let made = tenant.api.post("/integrations", &body).await.expect(200);
@@ -54,6 +55,37 @@ async fn the_display_name_is_the_providers_where_none_is_given() {
 
     assert_eq!(shown["data"]["display_name"], "Microsoft (Client Credentials)");
     assert_eq!(shown["data"]["forward_webhooks"], true);
+}
+
+#[tokio::test]
+async fn what_is_read_for_notifications_without_data_is_set_shown_and_cleared() {
+    let app = TestApp::spawn().await;
+    let tenant = app.tenant("acme").await;
+    let body = json!({
+        "provider": "microsoft-oauth2-cc", "unique_key": "k", "fetch_resource": true, "fetch_select": " subject,from, subject",
+    });
+    let made = tenant.api.post("/integrations", &body).await.expect(200);
+    assert_eq!(
+        (&made["data"]["fetch_resource"], &made["data"]["fetch_select"]),
+        (&json!(true), &json!("subject,from"))
+    );
+    let change = async |change: Value| tenant.api.patch("/integrations/k", &change).await;
+
+    change(json!({"display_name": "x"})).await.expect(200);
+    let shown = tenant.api.get("/integrations/k").await.expect(200);
+    assert_eq!(
+        (&shown["data"]["fetch_resource"], &shown["data"]["fetch_select"]),
+        (&json!(true), &json!("subject,from"))
+    );
+
+    let changed = change(json!({"fetch_resource": false, "fetch_select": ""})).await.expect(200);
+    assert_eq!(
+        (&changed["data"]["fetch_resource"], changed["data"].get("fetch_select")),
+        (&json!(false), None)
+    );
+    for refused in ["a b", "a,,b", "a?b", "$select"] {
+        change(json!({"fetch_select": refused})).await.refused(400, "invalid_body");
+    }
 }
 
 #[tokio::test]
@@ -148,6 +180,10 @@ async fn bodies_that_make_no_sense_are_refused() {
         json!({"provider": provider, "unique_key": "k".repeat(256)}),
         json!({"provider": provider, "unique_key": "graph-cc"}),
         json!({"provider": provider, "unique_key": "k", "forward_webhooks": "yes"}),
+        json!({"provider": provider, "unique_key": "k", "fetch_resource": "yes"}),
+        json!({"provider": provider, "unique_key": "k", "fetch_select": ["subject"]}),
+        json!({"provider": provider, "unique_key": "k", "fetch_select": "subject&$expand=x"}),
+        json!({"provider": provider, "unique_key": "k", "fetch_select": ""}),
         json!({"provider": provider, "unique_key": "k", "colour": "red"}),
         json!({"provider": provider, "unique_key": "k", "credentials": {"type": "OAUTH2", "client_id": "a", "client_secret": "b"}}),
         json!({"provider": provider, "unique_key": "k", "credentials": {"type": "OAUTH2_CC", "client_id": "a"}}),

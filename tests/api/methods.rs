@@ -54,7 +54,10 @@ async fn an_unknown_query_parameter_is_refused_by_every_operation() {
     let app = TestApp::spawn().await;
     let tenant = app.tenant("acme").await;
 
-    for operation in operations(&document(&app).await).iter().filter(|operation| !operation.open) {
+    // What is proxied has the query of its target; the session of a link is asked for with a token of its own.
+    let other = |path: &str| path.starts_with("/proxy") || path == "/connect/session";
+    let all = operations(&document(&app).await);
+    for operation in all.iter().filter(|operation| !operation.open && !other(&operation.path)) {
         let client = if operation.is_admin() { app.admin() } else { tenant.api.clone() };
         let path = operation.path.replace("{environment}", &tenant.environment);
         let path = path.replace("{id}", "nothing").replace("{unique_key}", "nothing");

@@ -9,7 +9,13 @@ use uuid::Uuid;
 use waypost_harness::{Answer, Client, Tenant, TestApp};
 
 /// What answers without credentials. May only shrink.
-const OPEN: [(&str, &str); 6] = [
+const OPEN: [(&str, &str); 11] = [
+    // For people with a customer's link.
+    ("GET", "/connect/assets/connect.css"),
+    ("GET", "/connect/progress"),
+    ("GET", "/connect/{link}"),
+    ("POST", "/connect/{link}/start"),
+    ("GET", "/oauth/callback"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("GET", "/metrics"),
@@ -18,7 +24,7 @@ const OPEN: [(&str, &str); 6] = [
     ("POST", "/webhook/{environment}/{unique_key}/lifecycle"),
 ];
 
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// An operation of the document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +57,17 @@ impl Operation {
     }
 
     fn is_of_environment(&self) -> bool {
-        !self.is_admin() && !self.open
+        !self.is_admin() && !self.open && !self.is_of_session()
+    }
+
+    /// Whether its credential is a connect session's own token, which is known to the public listener alone.
+    fn is_of_session(&self) -> bool {
+        self.path == "/connect/session"
+    }
+
+    /// Whether it is the proxy's, which only the public listener has.
+    fn is_proxy(&self) -> bool {
+        self.path.starts_with("/proxy")
     }
 
     /// Whether a path is one of its.
@@ -160,6 +176,10 @@ async fn the_mirror_for_operators_wants_an_admin_token_too_and_viewers_change_no
 
     for operation in operations.iter().filter(|operation| operation.is_of_environment()) {
         let path = format!("{below}{}", operation.filled(&tenant));
+        if operation.is_proxy() {
+            assert_eq!(call(&app.admin(), &operation.method, &path).await.status, 404, "{operation:?}");
+            continue;
+        }
 
         let anonymous = call(&app.instance().admin(), &operation.method, &path).await;
         let by_key = call(&app.instance().admin().with_token(&tenant.key), &operation.method, &path).await;
@@ -189,8 +209,8 @@ async fn a_key_without_any_fitting_scope_may_do_nothing() {
     {
         let answer = call(&weak, &operation.method, &operation.filled(&tenant)).await;
 
-        // The catalogue of providers is the same for everybody.
-        if !operation.path.starts_with("/providers") {
+        // The catalogue of providers is the same for everybody, and the proxy is what this key is for.
+        if !operation.path.starts_with("/providers") && !operation.is_proxy() {
             assert_eq!(answer.status, 403, "{operation:?}: {}", answer.text());
         }
     }

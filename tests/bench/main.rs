@@ -3,7 +3,8 @@
 //! One run measures, on one machine and one after the other: (a) a bare web server, (b) bare inserts, (c) what the
 //! ingress accepts, (d) what arrives at the customers' backend, at saturation and at fixed rates. Everything is real:
 //! the release executable as a process of its own, a durable database, HTTP over loopback, every setting at its
-//! default. Each notification is accounted for: the benchmark fails when one that was accepted did not arrive.
+//! default. `waypost-bench proxy` measures what the proxy adds to a call,
+//! `waypost-bench rich` how many encrypted notifications a core opens. Each notification is accounted for: the benchmark fails when one that was accepted did not arrive.
 
 mod bare;
 mod database;
@@ -15,9 +16,11 @@ mod load;
 mod machine;
 mod measure;
 mod notification;
+mod proxy;
 mod receiver;
 mod relay;
 mod report;
+mod rich;
 mod seed;
 mod session;
 mod settings;
@@ -42,12 +45,20 @@ fn run() -> anyhow::Result<ExitCode> {
             bare::serve(workers)?;
             Ok(ExitCode::SUCCESS)
         }
-        Wish::Measure(settings) => {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            runtime.block_on(measure(settings))
+        Wish::Measure(settings) => runtime()?.block_on(measure(settings)),
+        Wish::Rich(settings) => {
+            rich::measure(&settings)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Wish::Proxy(settings) => {
+            runtime()?.block_on(proxy::measure(&settings, &results()?))?;
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 async fn measure(settings: Settings) -> anyhow::Result<ExitCode> {

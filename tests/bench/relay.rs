@@ -53,9 +53,19 @@ impl Relay {
     /// Migrates the database at `url`, starts Waypost on it and waits until it is ready. `directory` keeps its
     /// configuration and its log.
     pub(crate) async fn start(program: &Path, directory: &Path, url: &str) -> anyhow::Result<Self> {
+        Self::start_with(program, directory, url, "").await
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) async fn start_with(
+        program: &Path,
+        directory: &Path,
+        url: &str,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let (public, admin) = (free_address()?, free_address()?);
         let config = directory.join("waypost.toml");
-        fs::write(&config, configuration(public, admin, url))?;
+        fs::write(&config, configuration(public, admin, url) + more)?;
         run_to_end(program, &config, &["migrate"])?;
         let token = run_to_end(program, &config, &["admin", "token", "--role", "operator", "--ttl", "12h"])?;
         let log = directory.join("waypost.log");

@@ -68,6 +68,28 @@ pub(crate) async fn fill(relay: &Relay, receiver: SocketAddr, environments: usiz
     Ok(fleet)
 }
 
+/// Makes one environment with one connection, whose token never ends, and gives its API key.
+pub(crate) async fn customer(relay: &Relay) -> anyhow::Result<String> {
+    let mut admin = Caller::new(relay.admin, &relay.token).await?;
+    let account = admin.post("/admin/accounts", &json!({ "name": "bench" })).await?;
+    let path = format!("/admin/accounts/{}/environments", text(&account, "id")?);
+    let environment = admin.post(&path, &json!({ "name": "bench" })).await?;
+    let key = text(&environment, "secret_key")?;
+    let mut caller = Caller::new(relay.public, &key).await?;
+    let integration = json!({ "unique_key": INTEGRATION, "provider": PROVIDER, "display_name": "Graph" });
+    caller.post("/integrations", &integration).await?;
+    let body = json!({
+        "provider_config_key": INTEGRATION, "connection_id": customer_name(0),
+        "connection_config": { "tenantId": notification::random_connection().tenant },
+        "credentials": {
+            "type": "OAUTH2_CC", "client_id": Uuid::new_v4(), "client_secret": "not-used-here", "token": "not-used-here",
+            "expires_at": "2099-01-01T00:00:00Z",
+        },
+    });
+    caller.post("/connections", &body).await?;
+    Ok(key)
+}
+
 async fn fill_some(site: &Site) -> anyhow::Result<Vec<Environment>> {
     let mut made = Vec::new();
     loop {
@@ -119,7 +141,8 @@ async fn environment(site: &Site, number: usize) -> anyhow::Result<Environment> 
     Ok(Environment { id: text(&environment, "uuid")?, client_state, connections })
 }
 
-fn customer_name(number: usize) -> String {
+/// The name of a customer's connection.
+pub(crate) fn customer_name(number: usize) -> String {
     format!("customer-{number}")
 }
 

@@ -4,7 +4,7 @@
 use std::{env, path::PathBuf, str::FromStr};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 const SECONDS: u64 = 6;
 const RUNS: usize = 3;
@@ -21,6 +21,9 @@ const VARIABLES: &str =
 #[derive(Debug, Parser)]
 #[command(name = "waypost-bench", after_help = VARIABLES)]
 struct Flags {
+    /// One part on its own
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Seconds of each measurement [default: 6]
     #[arg(long)]
     seconds: Option<u64>,
@@ -44,6 +47,15 @@ struct Flags {
     bare_server: Option<usize>,
 }
 
+/// A part of the benchmark that is measured on its own.
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Part {
+    /// What the proxy adds to a call
+    Proxy,
+    /// How many encrypted notifications one core opens
+    Rich,
+}
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) enum Wish {
@@ -51,6 +63,10 @@ pub(crate) enum Wish {
     BareServer(usize),
     /// Measure.
     Measure(Settings),
+    /// Measure what the proxy adds to a call.
+    Proxy(Settings),
+    /// Measure how many encrypted notifications one core opens.
+    Rich(Settings),
 }
 
 /// How to measure.
@@ -83,13 +99,18 @@ pub(crate) fn read() -> anyhow::Result<Wish> {
     }
     let (seconds, runs, environments) = if flags.quick { (1, 1, 20) } else { (SECONDS, RUNS, ENVIRONMENTS) };
     let beside = env::current_exe().context("this program cannot be found")?.with_file_name("waypost");
-    Ok(Wish::Measure(Settings {
+    let settings = Settings {
         seconds: chosen(flags.seconds, "WAYPOST_BENCH_SECONDS", seconds)?.max(1),
         runs: chosen(flags.runs, "WAYPOST_BENCH_RUNS", runs)?.max(1),
         environments: chosen(flags.environments, "WAYPOST_BENCH_ENVIRONMENTS", environments)?.max(1),
         program: chosen(flags.program, "WAYPOST_BENCH_PROGRAM", beside)?,
         only: flags.only,
-    }))
+    };
+    Ok(match flags.part {
+        None => Wish::Measure(settings),
+        Some(Part::Proxy) => Wish::Proxy(settings),
+        Some(Part::Rich) => Wish::Rich(settings),
+    })
 }
 
 fn chosen<T: FromStr>(flag: Option<T>, variable: &str, default: T) -> anyhow::Result<T>

@@ -6,6 +6,8 @@
 
 mod attempts;
 mod bursts;
+mod connect;
+mod fetching;
 mod filters;
 mod forwarding;
 mod graph;
@@ -16,10 +18,13 @@ mod matching;
 mod notices;
 mod plans;
 mod processes;
+mod proxy;
 mod retention;
 mod retries;
 mod rich;
 mod secrets;
 mod signatures;
+mod subscriptions;
+mod tokens;
 mod tracked;
 mod walls;

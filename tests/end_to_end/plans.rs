@@ -10,18 +10,21 @@ use waypost_harness::TestApp;
 use waypost_postgres::store::PLANNED_ONCE;
 
 /// How the statements name themselves.
-const HOT: [&str; 11] = [
+const HOT: [&str; 14] = [
     "append",
     "claim",
     "disable_gone",
     "find_endpoints",
     "find_integrations",
     "find_messages",
+    "find_opening_keys",
+    "find_proof",
     "find_routes",
     "find_targets",
     "next_due",
     "settle",
     "take_back_expired",
+    "take_due_proofs",
 ];
 
 /// The hot statements, by name, with the number of their parameters.

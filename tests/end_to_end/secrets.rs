@@ -84,7 +84,7 @@ fn markers(made: &[String]) -> Vec<String> {
 }
 
 /// Every row of every table, as text; bytes are written in hexadecimal.
-async fn everything(connection: &mut PgConnection) -> Vec<(String, String)> {
+pub(super) async fn everything(connection: &mut PgConnection) -> Vec<(String, String)> {
     let tables =
         "SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema')";

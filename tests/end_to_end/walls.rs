@@ -26,14 +26,44 @@ async fn fill(app: &TestApp, tenant: &Tenant) {
         connections: vec![connection["id"].as_i64().unwrap()],
     };
     subscription.db_track(app, tenant).await;
+    fill_subscriptions(app, tenant, &subscription).await;
     tenant.accept(&[item(TENANT), item(OTHER_TENANT)]).await;
     tenant.accept(&[item_with(TENANT, &serde_json::json!({"clientState": "wrong"}))]).await;
     receiver.wait_for(1).await;
     app.until_settled().await;
     tenant.api.post(&format!("/endpoints/{endpoint}/disable"), &serde_json::json!({})).await.expect(200);
     tenant.accept(&[item(TENANT)]).await;
+    tenant.api.post("/integrations/graph-cc/certificates", &serde_json::json!({})).await.expect(201);
+    fill_connecting(app, tenant).await;
+    let rich = serde_json::json!({"encryptedContent": {"data": "AA=="}});
+    tenant.accept(&[item_with(TENANT, &rich)]).await;
     wait::until_true("the rejection", async || !tenant.list("/rejections").await.is_empty()).await;
     app.leave_work();
+}
+
+/// A link to connect by, and somebody who is on the way.
+async fn fill_connecting(app: &TestApp, tenant: &Tenant) {
+    let session = serde_json::json!({"end_user": {"id": "u1"}});
+    tenant.api.post("/connect/sessions", &session).await.expect(201);
+    let state = "INSERT INTO connect_states (hash, environment_id, session_id, unique_key, browser_hash, step, secrets, created_at, expires_at)
+                 SELECT sha256(id::text::bytea), environment_id, id, 'graph-cc', sha256('browser'), 'sign_in', 'sealed', now(), now()
+                 FROM connect_sessions WHERE environment_id = $1::uuid";
+    sqlx::query(state).bind(&tenant.environment).execute(&mut app.db_connect().await).await.unwrap();
+}
+
+/// Templates, a subscription that had another id before, and one that Graph can't be told to delete.
+async fn fill_subscriptions(app: &TestApp, tenant: &Tenant, subscription: &Subscription) {
+    let templates = serde_json::json!([{"resource": "users", "change_type": "updated"}]);
+    let path = "/integrations/graph-cc/subscription-templates";
+    let put = tenant.api.request(reqwest::Method::PUT, path).json(&templates);
+    tenant.api.send(put).await.expect(200);
+    let unwanted = tenant.only("/subscriptions").await["id"].as_str().unwrap().to_owned();
+    tenant.api.delete(&format!("/subscriptions/{unwanted}")).await.expect(200);
+    Subscription { graph_id: Some(uuid::Uuid::new_v4()), ..subscription.clone() }.db_track(app, tenant).await;
+    let before = "INSERT INTO subscription_graph_ids (environment_id, integration_id, graph_id, subscription_id, valid_until)
+                  SELECT environment_id, integration_id, gen_random_uuid(), id, now() FROM subscriptions
+                  WHERE environment_id = $1::uuid";
+    sqlx::query(before).bind(&tenant.environment).execute(&mut app.db_connect().await).await.unwrap();
 }
 
 /// How many rows of `table` the role of tenants sees, with the setting as given.

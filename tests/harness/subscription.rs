@@ -1,4 +1,4 @@
-//! Subscriptions that Waypost tracks, written straight into the store: no API makes them yet.
+//! Subscriptions that Waypost tracks, written straight into the store, with the state and the id that a test chooses.
 
 use uuid::Uuid;
 use waypost_core::clock::Clock as _;
@@ -31,8 +31,9 @@ impl Subscription {
         let mut connection = app.db_connect().await;
         let insert =
             "INSERT INTO subscriptions (id, environment_id, integration_id, graph_id, tenant_id, state_hash,
-                                                 resource, change_type, created_at, updated_at)
-                      SELECT $1, $2, i.id, $3, $4, $5, 'users', 'updated', $6, $6 FROM integrations i
+                                                 resource, change_type, status, created_at, updated_at)
+                      SELECT $1, $2, i.id, $3, $4, $5, 'users', 'updated',
+                             CASE WHEN $3::uuid IS NULL THEN 'pending' ELSE 'active' END, $6, $6 FROM integrations i
                       WHERE i.environment_id = $2 AND i.unique_key = 'graph-cc' AND i.deleted_at IS NULL";
         let insert = sqlx::query(insert).bind(id).bind(environment).bind(self.graph_id).bind(self.tenant);
         let inserted =

@@ -2,7 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -10,29 +11,73 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use waypost_harness::program::Site;
+use waypost_simulator::DEMO_CLIENT_SECRET;
+
+use crate::at_rest::{PRIVATE_KEY, Search, TOKENS};
 
 /// It starts a PostgreSQL and waits for redeliveries.
 const PATIENCE: Duration = Duration::from_secs(150);
 
+/// What the demonstration's messages hold.
+const CONTENTS: [&str; 4] =
+    ["Confidential for ", "Quarterly figures", "Not for everybody.", "An invoice of March"];
+
+/// A folder that PostgreSQL's account, which may not be ours, can pass through.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    // PostgreSQL's account, which may not be ours, has to pass through.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-#[tokio::test]
-async fn the_demonstration_ends_with_0_and_leaves_nothing_running() {
-    let folder = folder();
-    let data = folder.path().join("data");
-    let site = Site::new("postgres://unused/unused");
+/// Runs it to its end, with more settings, in a folder.
+async fn demonstrate(folder: &Path, settings: &[(&str, &str)]) -> Output {
+    let data = folder.join("data");
+    let site = Site::with("postgres://unused/unused", settings);
     let mut command = site.command(&["dev", "--once", "--data-dir", data.to_str().unwrap()]);
-
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
-
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
     assert!(!data.join("postgres/data/postmaster.pid").exists(), "PostgreSQL still runs");
+    output
+}
+
+fn told(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
+}
+
+#[tokio::test]
+async fn the_demonstration_ends_with_0_twice_and_leaves_nothing_running_and_nothing_in_the_clear() {
+    let folder = folder();
+    for earlier_environments in [0, 1] {
+        let output = demonstrate(folder.path(), &[]).await;
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert_eq!(told.matches("the environment of an earlier run").count(), earlier_environments, "{told}");
+        for shown in [
+            "by link",
+            "by template",
+            "filled in and adopted",
+            "2 opened",
+            "1 fetched",
+            "one item quarantined",
+        ] {
+            assert!(told.contains(shown), "{shown}: {told}");
+        }
+        assert!(!told.contains('\u{1b}'), "colours are for terminals: {told}");
+    }
+    let wanted = CONTENTS.into_iter().chain(TOKENS).chain([DEMO_CLIENT_SECRET]);
+    let wanted = wanted.map(|text| (text, text.as_bytes())).chain([("a private key", &PRIVATE_KEY[..])]);
+    let hits = Search::new(wanted).below(&folder.path().join("data"));
+    assert!(hits.is_empty(), "{hits:#?}");
+}
+
+#[tokio::test]
+async fn the_demonstration_ends_with_1_when_encrypted_notifications_do_not_arrive() {
+    let folder = folder();
+    // Graph's tokens name another publisher than Waypost is told to trust: no encrypted item passes.
+    let publisher = ("graph.publisher_app_id", "3d5a2c1e-0000-4000-8000-00000000dead");
+    let output = demonstrate(folder.path(), &[publisher]).await;
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("got 0 deliveries with its 1 item"), "{told}");
 }
 
 #[tokio::test]

@@ -1,16 +1,24 @@
 //! The deliverer on the store, with nothing that it could send: what it does with the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
+use waypost_core::cloud::Clouds;
 use waypost_core::delivery::{DeliveryStatus, Start};
 use waypost_core::id::{DeliveryId, EndpointId, uuid_floor};
 use waypost_core::retry::Schedule;
+use waypost_egress::graph::TrustedClient;
 use waypost_egress::guard::{Guard, Policy};
 use waypost_egress::webhook::{self, WebhookClient};
 use waypost_harness::wait;
+use waypost_upstream::fetch::Fetcher;
+use waypost_upstream::key_sets::KeyBook;
+use waypost_upstream::proofs::{self, Prover};
+use waypost_upstream::tokens::{self, Tokens};
 use waypost_worker::bell::Bell;
 use waypost_worker::deliverer::{Config, Deliverer, Parts};
 
@@ -36,6 +44,8 @@ impl Delivering {
             client: WebhookClient::new(Guard::new(Policy::default()), &client).unwrap(),
             clock: scene.clock.shared(),
             bell: Bell::default(),
+            prover: prover(scene),
+            fetcher: fetcher(scene),
         };
         let config = Config {
             schedule: Schedule::default(),
@@ -55,6 +65,30 @@ impl Delivering {
         self.stop.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// Nobody answers there: what is delivered here needs neither Graph nor Entra.
+fn clouds() -> Clouds {
+    let nobody = Url::parse("http://127.0.0.1:1/").unwrap();
+    Clouds::new(nobody.clone(), nobody)
+}
+
+fn prover(scene: &Scene) -> Prover {
+    let keys = KeyBook::new(scene.store.clone(), TrustedClient::new(&[]).unwrap(), scene.clock.shared());
+    let config = proofs::Config { publisher: "publisher".to_owned(), clouds: clouds(), max_age: MAX_AGE };
+    Prover::new(scene.store.clone(), keys, scene.clock.shared(), config)
+}
+
+fn fetcher(scene: &Scene) -> Fetcher {
+    let tokens = Tokens::new(tokens::Parts {
+        store: scene.store.clone(),
+        client: TrustedClient::new(&[]).unwrap(),
+        clouds: clouds(),
+        clock: scene.clock.shared(),
+        hand_off: Arc::new(Bell::default()),
+        max_age: MAX_AGE,
+    });
+    Fetcher::new(tokens, TrustedClient::new(&[]).unwrap(), scene.clock.shared())
 }
 
 async fn until(tenant: &Tenant, id: DeliveryId, wanted: DeliveryStatus) {

@@ -49,6 +49,10 @@ impl Tenant {
             forward_webhooks: true,
             credentials: None,
             webhook_secret: None,
+            proxy_token_hosts: Vec::new(),
+            connect_without_admin_proof: false,
+            fetch_resource: false,
+            fetch_select: None,
         };
         let Written::Done(integration) = store.create_integration(new).await.unwrap() else {
             panic!("a new environment has no integration of that key")
@@ -88,8 +92,13 @@ impl Tenant {
         };
         let endpoint = self.store.create_endpoint(new).await.unwrap().id;
         self.store.rotate_endpoint_secret(endpoint, MAX_AGE).await.unwrap();
-        let credentials =
-            AppCredentials { client_id: "app".to_owned(), client_secret: secret(), scopes: None };
+        let credentials = AppCredentials {
+            client_id: "app".to_owned(),
+            client_secret: Some(secret()),
+            client_secret_expires_at: None,
+            certificate: None,
+            scopes: None,
+        };
         let changes = IntegrationChanges {
             credentials: Some(credentials),
             webhook_secret: Some(secret()),
