@@ -1,3 +1,5 @@
+//! Reading resources, alone and in a batch, from a server that answers as told.
+
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use secrecy::SecretString;
 use waypost_core::provider::graph::error::Meaning;

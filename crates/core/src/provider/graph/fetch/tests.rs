@@ -1,3 +1,5 @@
+//! Which resources are read, what is refused, and how what was read stands in the body.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use url::Url;
